@@ -1,0 +1,1 @@
+"""How parties meet, talk and compute. Knows no step."""

@@ -1,0 +1,1 @@
+"""The third organisation's service for correlated randomness: sees no data."""

@@ -1,0 +1,251 @@
+"""The dealer's service: many sessions at once, each in a thread of its own with keys of its own.
+
+It keeps nothing on disk. What it learns: who takes part in which session and step, kinds and
+shapes of the requests, and for aided PSI the pseudonyms (keyed hashes under a key that it never
+sees), hence how many ids each party has and how many match.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tallystick.runtime import events
+from tallystick.runtime.consortium import Consortium
+from tallystick.runtime.dealer import correlations
+from tallystick.runtime.dealer.correlations import Correlation
+from tallystick.runtime.dealer.matching import common_positions, has_duplicates
+from tallystick.runtime.errors import (
+    PeerError,
+    PeerLost,
+    PeerMismatch,
+    ProtocolViolation,
+    TallystickError,
+)
+from tallystick.runtime.hello import Hello, receive_hello, send_hello
+from tallystick.runtime.identity import peer_name, require_valid, tls_contexts
+from tallystick.runtime.links import Link
+from tallystick.runtime.listening import accept_loop, accept_tls, listen, prepared
+from tallystick.runtime.mesh import Mesh
+from tallystick.runtime.process_group import payload
+from tallystick.runtime.randomness import Stream, new_key
+
+MAX_PSEUDONYMS = 1 << 27
+MAX_QUEUED_BYTES = 256 << 20
+MAX_KINDS = 1 << 16
+
+
+class DealerServer:
+    """Accepts the parties of one consortium and serves their sessions."""
+
+    def __init__(self, consortium: Consortium, identity: Path) -> None:
+        require_valid([consortium.dealer])
+        self._consortium = consortium
+        _, self._context = tls_contexts(consortium, consortium.dealer.name, identity)
+        self._waiting: dict[tuple[str, str], dict[str, Link]] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def serve(self) -> None:
+        """Serve until :meth:`stop`.
+
+        Raises:
+            ConfigError: the port cannot be opened.
+        """
+        # Not shared: of two dealers on one port each would gather some of a session's parties.
+        listener = listen(self._consortium.dealer, shared=False)
+        events.emit("serving", port=self._consortium.dealer.port)
+        try:
+            accept_loop(listener, self._accept, self._over.is_set)
+        finally:
+            listener.close()
+
+    def stop(self) -> None:
+        """End :meth:`serve`; sessions under way end with the process."""
+        self._over.set()
+
+    def _accept(self, raw: socket.socket) -> None:
+        try:
+            connection = accept_tls(raw, self._context)
+        except ssl.SSLCertVerificationError as error:
+            _refused(f"no pinned certificate: {error.verify_message}")
+            return
+        except OSError:
+            return  # a health check, say
+        party = peer_name(self._consortium, connection)
+        try:
+            if party not in self._consortium.names:
+                raise PeerMismatch("its certificate is not that of a party")
+            self._welcome(connection, party)
+        except (TallystickError, OSError) as error:
+            connection.close()
+            _refused(f"{party!r}: {str(error) or type(error).__name__}")
+
+    def _welcome(self, connection: ssl.SSLSocket, party: str) -> None:
+        content = receive_hello(connection)
+        wanted = Hello.wanted(content)
+        if wanted is None:
+            raise ProtocolViolation("it sent no proper hello")
+        # The parties compare their configurations with each other. Of the dealer they must know
+        # that it means the same parties, in the same order.
+        joint = content.get("joint")
+        joint = joint if isinstance(joint, dict) else {}
+        joint = {**joint, "consortium": self._consortium.digest()}
+        ours = Hello(
+            session=wanted[0], step=wanted[1], member=self._consortium.dealer.name, joint=joint
+        )
+        send_hello(connection, ours)
+        ours.check(Hello.decode(content, party))
+        self._gather(wanted, prepared(connection, party))
+
+    def _gather(self, key: tuple[str, str], link: Link) -> None:
+        with self._lock:
+            self._forget_the_gone()
+            gathered = self._waiting.setdefault(key, {})
+            if link.peer in gathered:  # that party was started again before the others came
+                gathered[link.peer].close()
+            gathered[link.peer] = link
+            if len(gathered) < len(self._consortium.parties):
+                return
+            del self._waiting[key]
+        links = [gathered[name] for name in self._consortium.names]
+        threading.Thread(
+            target=DealerSession(*key, links=links).run, name=f"dealer-{key}", daemon=True
+        ).start()
+
+    def _forget_the_gone(self) -> None:
+        """Drop parties that left while they waited for others."""
+        for key, gathered in list(self._waiting.items()):
+            for party, link in list(gathered.items()):
+                try:
+                    link.fill()
+                except TallystickError:
+                    link.close()
+                    del gathered[party]
+            if not gathered:
+                del self._waiting[key]
+
+
+def _refused(why: str) -> None:
+    events.emit("warning", message=f"refused a connection: {why}")
+
+
+class DealerSession:
+    """One session of one step, served until every party has finished or one has gone."""
+
+    def __init__(self, session: str, step: str, *, links: list[Link]) -> None:
+        self._about = {"session": session, "step": step}
+        self._parties = [link.peer for link in links]
+        self._mesh = Mesh(links)
+        self._keys = [new_key() for _ in links]
+        self._number = 0
+        self._kinds: list[Correlation] = []
+        self._served: Counter[str] = Counter()
+        self._pseudonyms: dict[str, np.ndarray] = {}
+        self._minimums: set[int] = set()
+
+    def run(self) -> None:
+        """Serve; every way that a session can end is logged, none ends the service."""
+        start = time.monotonic()
+        outcome = "finished"
+        try:
+            for party, key in zip(self._parties, self._keys, strict=True):
+                self._mesh.post_message(party, {"key": key.hex()})
+            self._serve()
+            self._mesh.end()
+        except TallystickError as error:
+            outcome = "a party left" if isinstance(error, PeerLost) else type(error).__name__
+            fault = error.at_fault if isinstance(error, PeerError) else None
+            self._mesh.abort(type(error).__name__, str(error), fault)
+        except Exception as error:
+            outcome = type(error).__name__
+            self._mesh.abort(outcome, "the dealer failed; see its log", None)
+        events.emit(
+            "served",
+            **self._about,
+            outcome=outcome,
+            requests=dict(self._served),
+            seconds=round(time.monotonic() - start, 3),
+        )
+
+    def _serve(self) -> None:
+        pending = self._mesh.messages(self._parties)
+        while pending:
+            self._mesh.drive(lambda: any(receipt.done for receipt in pending.values()))
+            for party in [name for name, receipt in pending.items() if receipt.done]:
+                receipt = pending.pop(party)
+                if receipt.ended:
+                    continue
+                self._answer(party, receipt.message)
+                pending.update(self._mesh.messages([party]))
+
+    def _answer(self, party: str, message: Any) -> None:
+        match message:
+            case {"deal": [*requests], **rest} if not rest and party == self._parties[0]:
+                for request in requests:
+                    self._deal(party, request)
+            case {"match": {"rows": rows, "minimum": minimum, **extra}, **rest} if (
+                not rest and not extra and type(rows) is int and type(minimum) is int
+            ):
+                self._collect(party, rows, minimum)
+            case _:
+                raise ProtocolViolation(f"{party!r} sent a request that the dealer does not know")
+
+    def _deal(self, party: str, content: Any) -> None:
+        request = self._described(content)
+        streams = [Stream(key, self._number) for key in self._keys]
+        self._number += 1
+        self._served[request.KIND] += 1
+        for tensor in correlations.deal(request, streams):
+            if tensor.numel():
+                self._mesh.post(party, payload(tensor))
+        if self._mesh.queued_bytes > MAX_QUEUED_BYTES:
+            self._mesh.wait()  # a party that asks and does not read fills its own memory, not ours
+
+    def _described(self, content: Any) -> Correlation:
+        """Return a request described here, or by its number among those described before."""
+        if isinstance(content, int) and 0 <= content < len(self._kinds):
+            return self._kinds[content]
+        if len(self._kinds) == MAX_KINDS:
+            raise ProtocolViolation("a session asked the dealer for too many kinds of things")
+        self._kinds.append(correlations.decode(content))
+        return self._kinds[-1]
+
+    def _collect(self, party: str, rows: int, minimum: int) -> None:
+        if not 0 <= rows <= MAX_PSEUDONYMS or party in self._pseudonyms:
+            raise ProtocolViolation(
+                f"{party!r} sent a matching request that the dealer does not serve"
+            )
+        table = np.empty((rows, 16), dtype=np.uint8)
+        if rows:
+            self._mesh.wait([self._mesh.expect(party, table.data.cast("B"))])
+        if has_duplicates(table):  # they would count as matches, and make up the minimum
+            raise ProtocolViolation(f"{party!r} sent the same pseudonym twice")
+        self._pseudonyms[party] = table
+        self._minimums.add(minimum)
+        if len(self._pseudonyms) == len(self._parties):
+            self._match()
+
+    def _match(self) -> None:
+        if len(self._minimums) != 1:
+            raise ProtocolViolation("the parties named different minima for the intersection")
+        positions = common_positions([self._pseudonyms[party] for party in self._parties])
+        enough = len(positions[0]) >= self._minimums.pop()
+        for party, found in zip(self._parties, positions, strict=True):
+            self._mesh.post_message(party, {"matched": len(found) if enough else None})
+            if enough and len(found):
+                self._mesh.post(party, found.data.cast("B"))
+        self._mesh.wait()
+        self._served["match"] += 1
+        self._pseudonyms.clear()
+
+
+def limit_threads() -> None:
+    """Leave the cores to the parties where they share a machine with the dealer."""
+    torch.set_num_threads(1)

@@ -1,0 +1,456 @@
+"""CrypTen on this runtime: the only module that imports it and adapts its internals.
+
+CrypTen 0.4.1 gives the tensors on shares, their autograd and their neural-network modules.
+Replaced are:
+
+==========================  ===================================================================
+its part                    ours
+==========================  ===================================================================
+masks from MT19937          AES-256-CTR streams (:mod:`~tallystick.runtime.randomness`)
+the first party as dealer   the dealer's service (:mod:`~tallystick.runtime.dealer`)
+Gloo                        pinned mutual TLS (:mod:`~tallystick.runtime.process_group`)
+truncation with errors      exact truncation (:mod:`~tallystick.runtime.protocols.truncation`)
+comparison by an adder      comparison by digits (:mod:`~tallystick.runtime.protocols.comparison`)
+functions without a domain  bounded ones (:mod:`~tallystick.runtime.protocols.functions`)
+retry on network faults     none: a fault ends the step
+==========================  ===================================================================
+
+CrypTen keeps its state in module variables, so a process runs one engine at a time.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import torch
+import torch.onnx
+from torch import Tensor
+from torch.onnx._internal.torchscript_exporter import registration
+
+# CrypTen's ONNX converter imports a module that torch 2.13 has moved.
+sys.modules.setdefault("torch.onnx._internal.registration", registration)
+
+import crypten  # noqa: E402
+import crypten.communicator  # noqa: E402
+import crypten.mpc  # noqa: E402
+import crypten.mpc.primitives.arithmetic as crypten_arithmetic  # noqa: E402
+import crypten.mpc.primitives.beaver as crypten_beaver  # noqa: E402
+import crypten.mpc.primitives.binary as crypten_binary  # noqa: E402
+import crypten.mpc.primitives.converters as crypten_converters  # noqa: E402
+import torch.distributed as dist  # noqa: E402
+from crypten.communicator import DistributedCommunicator  # noqa: E402
+from crypten.config import cfg  # noqa: E402
+from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor  # noqa: E402
+from omegaconf import OmegaConf  # noqa: E402
+
+from tallystick.runtime import process_group  # noqa: E402
+from tallystick.runtime.dealer.client import DealerClient, shapes  # noqa: E402
+from tallystick.runtime.dealer.correlations import And, BitToRing, Product  # noqa: E402
+from tallystick.runtime.errors import ConfigError  # noqa: E402
+from tallystick.runtime.mesh import Mesh  # noqa: E402
+from tallystick.runtime.process_group import payload  # noqa: E402
+from tallystick.runtime.protocols import comparison, functions, products, truncation  # noqa: E402
+from tallystick.runtime.protocols.context import Context  # noqa: E402
+from tallystick.runtime.randomness import KEY_BYTES, Stream, new_key  # noqa: E402
+
+if TYPE_CHECKING:
+    Secret: TypeAlias = Any  # crypten has no types
+else:
+    Secret = crypten.mpc.MPCTensor
+PRECISION_BITS = 16
+"""Fraction bits of a shared real number."""
+PROVIDER = "tallystick"
+_RECIPROCAL_BITS = 24
+_CPU = torch.device("cpu")
+
+
+class Engine:
+    """Computation on shares between the parties of one session.
+
+    Args:
+        mesh: the session's links.
+        parties: names in rank order.
+        rank: this party's rank.
+        dealer: this party's side of the dealer.
+    """
+
+    def __init__(self, mesh: Mesh, parties: Sequence[str], rank: int, dealer: DealerClient) -> None:
+        self.rank = rank
+        self.world_size = len(parties)
+        self.precision_bits = PRECISION_BITS
+        self._mesh = mesh
+        self._parties = list(parties)
+        self.context = Context(
+            rank=rank, obtain=dealer.obtain, open_sum=self._open_sum, open_xor=self._open_xor
+        )
+
+    def __enter__(self) -> Self:
+        """Make this engine CrypTen's world until the block ends."""
+        refuse_insecure_settings()
+        process_group.start(self._mesh, self._parties, self.rank)
+        _install_communicator(self.rank, self.world_size)
+        _install_streams(self._pairwise_streams())
+        crypten.mpc.__dict__["__SUPPORTED_PROVIDERS"][PROVIDER] = _Provider(self.context)
+        cfg.config.mpc.provider = PROVIDER
+        _current.append(self)
+        self._no_grad = crypten.no_grad()
+        self._no_grad.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Undo what :meth:`__enter__` did; the links are the session's to close."""
+        self._no_grad.__exit__(None, None, None)
+        _current.remove(self)
+        for streams in crypten.generators.values():
+            streams.clear()
+        DistributedCommunicator.instance = None
+        process_group.stop()
+
+    def share_ring(self, value: Tensor | None, owner: int, shape: Sequence[int]) -> Tensor:
+        """Split the owner's ring elements into shares; no message is needed.
+
+        Args:
+            value: int64 at the owner, None elsewhere.
+            owner: its rank.
+            shape: of the value, known to all.
+
+        Returns:
+            This party's int64 share.
+        """
+        share: Tensor = ArithmeticSharedTensor.PRZS(torch.Size(shape)).share
+        if value is not None:
+            if self.rank != owner or tuple(value.shape) != tuple(shape):
+                raise ValueError("only the owner gives the value, and in the announced shape")
+            share += value
+        return share
+
+    def share(self, value: Tensor | None, owner: int, shape: Sequence[int]) -> Secret:
+        """Share the owner's real numbers in fixed point; see :meth:`share_ring`."""
+        encoded = None if value is None else encode(value)
+        return self.from_share(self.share_ring(encoded, owner, shape))
+
+    def from_share(self, share: Tensor, precision_bits: int = PRECISION_BITS) -> Secret:
+        """Take an int64 share as this party's part of a secret."""
+        return Secret.from_shares(share, precision=precision_bits)
+
+    def open(self, secret: Secret, receivers: Sequence[int]) -> Tensor | None:
+        """Open a secret to the given ranks. Only the ledger may call this.
+
+        Returns:
+            float64 plaintext, or None at a rank that is not a receiver.
+        """
+        names = [self._parties[rank] for rank in receivers]
+        parts = self._deliver(secret.share, names)
+        if parts is None:
+            return None
+        return decode(sum(parts, torch.zeros_like(secret.share)), _precision(secret))
+
+    def truncate(self, share: Tensor, bits: int) -> Tensor:
+        """Divide a shared value by 2**bits; see :mod:`~tallystick.runtime.protocols.truncation`."""
+        return truncation.truncate(self.context, share, bits)
+
+    def public(self, value: Tensor, precision_bits: int = PRECISION_BITS) -> Secret:
+        """Take a value that everybody knows as a secret: the first party's share holds it all."""
+        encoded = encode(value, precision_bits)
+        return self.from_share(encoded if self.rank == 0 else encoded.zero_(), precision_bits)
+
+    def combine(self, terms: Sequence[tuple[Secret, float]]) -> Secret:
+        """Return the sum of secrets times public factors, with a single truncation.
+
+        The factors keep 12 significant bits or more where the largest is below 2**20 times the
+        smallest. Every value must stay below 2**24 / max(1, its factor) in magnitude.
+        """
+        used = [(secret, factor) for secret, factor in terms if factor]
+        smallest = min((abs(factor) for _, factor in used), default=1.0)
+        bits = min(22, max(12, 12 - math.floor(math.log2(smallest))))
+        total = torch.zeros_like(terms[0][0].share)
+        for secret, factor in used:
+            total = total + secret.share * round(factor * 2**bits)
+        return self.from_share(self.truncate(total, bits))
+
+    def sigmoid(self, secret: Secret) -> Secret:
+        """Return 1 / (1 + exp(-x)); see :mod:`~tallystick.runtime.protocols.functions`."""
+        return self.from_share(functions.sigmoid(self.context, secret.share))
+
+    def softplus(self, secret: Secret) -> Secret:
+        """Return log(1 + exp(x)); see :mod:`~tallystick.runtime.protocols.functions`."""
+        return self.from_share(functions.softplus(self.context, secret.share))
+
+    def negative(self, secret: Secret) -> Secret:
+        """Return shared bits, whole numbers nought or one: is the value below nought?"""
+        return self.from_share(comparison.negative(self.context, secret.share), precision_bits=0)
+
+    def _open_sum(self, share: Tensor) -> Tensor:
+        parts = self._deliver(share, self._parties)
+        assert parts is not None
+        total = parts[0] + parts[1]
+        for part in parts[2:]:
+            total += part
+        return total
+
+    def _open_xor(self, share: Tensor) -> Tensor:
+        parts = self._deliver(share, self._parties)
+        assert parts is not None
+        total = parts[0] ^ parts[1]
+        for part in parts[2:]:
+            total ^= part
+        return total
+
+    def _deliver(self, share: Tensor, receivers: Sequence[str]) -> list[Tensor] | None:
+        """Send a share to the receivers, in one round; return everybody's at a receiver."""
+        share = share.contiguous()
+        me = self._parties[self.rank]
+        others = [name for name in self._parties if name != me]
+        parts = {name: torch.empty_like(share) for name in others if me in receivers}
+        if share.numel():
+            receipts = [self._mesh.expect(name, payload(part)) for name, part in parts.items()]
+            for name in others:
+                if name in receivers:
+                    self._mesh.post(name, payload(share))
+            self._mesh.wait(receipts)
+        return [share, *parts.values()] if me in receivers else None
+
+    def _pairwise_streams(self) -> dict[str, Stream]:
+        """Agree on keys for sharings of nought, with the rank before and with the rank after."""
+        ours = new_key()
+        before = self._parties[(self.rank - 1) % self.world_size]
+        after = self._parties[(self.rank + 1) % self.world_size]
+        theirs = bytearray(KEY_BYTES)
+        receipt = self._mesh.expect(before, memoryview(theirs))
+        self._mesh.post(after, memoryview(ours))
+        self._mesh.wait([receipt])
+        return {"prev": Stream(bytes(theirs)), "next": Stream(ours), "local": Stream(new_key())}
+
+
+class _Provider:
+    """CrypTen's source of randomness for the bitwise circuits that it still runs itself."""
+
+    def __init__(self, context: Context) -> None:
+        self._obtain = context.obtain
+
+    def generate_binary_triple(
+        self, left: torch.Size, right: torch.Size, device: Any = None
+    ) -> list[BinarySharedTensor]:
+        return [BinarySharedTensor.from_shares(t) for t in self._obtain(And(*shapes(left, right)))]
+
+    def B2A_rng(
+        self, size: torch.Size, device: Any = None
+    ) -> tuple[ArithmeticSharedTensor, BinarySharedTensor]:
+        binary, ring = self._obtain(BitToRing(*shapes(size)))
+        return (
+            ArithmeticSharedTensor.from_shares(ring, precision=0),
+            BinarySharedTensor.from_shares(binary),
+        )
+
+
+class _Refused:
+    """Stands where CrypTen keeps something without privacy: any use of it ends the step."""
+
+    def __init__(self, what: str, why: str) -> None:
+        self._what = what
+        self._why = why
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError(f"crypten's {self._what} is refused: {self._why}")
+
+
+def encode(value: Tensor, precision_bits: int = PRECISION_BITS) -> Tensor:
+    """Return real numbers as fixed-point ring elements, rounded to nearest."""
+    return (value.double() * 2.0**precision_bits).round().long()
+
+
+def decode(value: Tensor, precision_bits: int = PRECISION_BITS) -> Tensor:
+    """Return fixed-point ring elements as float64."""
+    return value.double() / 2.0**precision_bits
+
+
+def _precision(secret: Secret) -> int:
+    return int(secret.encoder._precision_bits)
+
+
+def refuse_insecure_settings() -> None:
+    """Stop if somebody switched on a part of CrypTen that has no privacy.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    for (section, name), (allowed, why) in _SETTINGS.items():
+        value = getattr(getattr(cfg, section), name)
+        if value != allowed:
+            raise ConfigError(f"crypten's {section}.{name} = {value!r} is refused: {why}")
+
+
+def _plain(value: Any) -> Any:
+    return tuple(int(n) for n in value) if isinstance(value, tuple | list) else int(value)
+
+
+def _install_communicator(rank: int, world_size: int) -> None:
+    communicator = DistributedCommunicator.__new__(DistributedCommunicator)
+    communicator.rank = rank
+    communicator.world_size = world_size
+    communicator.main_group = dist.group.WORLD
+    communicator.ttp_initialized = False
+    communicator._name = f"rank{rank}"
+    communicator.reset_communication_stats()
+    DistributedCommunicator.instance = communicator
+
+
+def _install_streams(streams: dict[str, Stream]) -> None:
+    for name in crypten.generators:
+        crypten.generators[name].clear()
+    for name, stream in streams.items():
+        crypten.generators[name][_CPU] = stream
+
+
+def _stream(generator: Any) -> Stream:
+    stream = crypten.generators["local"][_CPU] if generator is None else generator
+    if not isinstance(stream, Stream):
+        raise ConfigError(
+            "a torch.Generator for shares or masks is refused: anybody can clone it from a few "
+            "values"
+        )
+    return stream
+
+
+def _random_ring_element(
+    size: Sequence[int], ring_size: int = 2**64, generator: Any = None, **_: Any
+) -> Tensor:
+    if ring_size != 2**64:
+        raise ValueError("masks come from the whole ring")
+    return _stream(generator).elements(size)
+
+
+def _random_bits(
+    size: Sequence[int], bitlength: int | None = None, generator: Any = None, **_: Any
+) -> Tensor:
+    stream = _stream(generator)
+    if bitlength == 1:
+        return stream.bits(size)
+    elements = stream.elements(size)
+    return elements if bitlength in (None, 64) else elements & ((1 << bitlength) - 1)
+
+
+def _divide_in_place(self: Any, divisor: Any) -> Any:
+    """CrypTen's ``div_`` with exact truncation in place of its own."""
+    if isinstance(divisor, float) and divisor.is_integer():
+        divisor = int(divisor)
+    if isinstance(divisor, Tensor) and divisor.is_floating_point() and (divisor.frac() == 0).all():
+        divisor = divisor.long()
+    if isinstance(divisor, Tensor) and not divisor.is_floating_point() and divisor.numel() == 1:
+        divisor = int(divisor)
+    if isinstance(divisor, int) and divisor > 0:
+        bits = divisor.bit_length() - 1
+        if divisor != 1 << bits:
+            self.share = self.share * round(2**_RECIPROCAL_BITS / divisor)
+            bits = _RECIPROCAL_BITS
+        if bits:
+            self.share = _current[-1].truncate(self.share, bits)
+        return self
+    reciprocal = 1.0 / (divisor.double() if isinstance(divisor, Tensor) else torch.tensor(divisor))
+    return self.mul_(reciprocal.float())
+
+
+def _product(operation: str) -> Callable[..., Any]:
+    """CrypTen's product of two shared tensors, by our protocol."""
+
+    def multiply(x: Any, y: Any, **options: Any) -> Any:
+        plain = tuple(sorted((name, _plain(value)) for name, value in options.items()))
+        left, right = shapes(x.size(), y.size())
+        request = Product(operation, left, right, plain)
+        share = products.product(_current[-1].context, request, x.share, y.share)
+        return ArithmeticSharedTensor.from_shares(share, precision=0)
+
+    return multiply
+
+
+def _square(x: Any) -> Any:
+    share = products.square(_current[-1].context, x.share)
+    return ArithmeticSharedTensor.from_shares(share, precision=0)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """CrypTen's function of a real number, by ours."""
+
+    def apply(self: Any, **_: Any) -> Any:
+        engine = _current[-1]
+        known = {"positive": True} if name == "reciprocal" and _known_positive() else {}
+        return engine.from_share(getattr(functions, name)(engine.context, self.share, **known))
+
+    return apply
+
+
+def _known_positive() -> bool:
+    return bool(cfg.functions.reciprocal_all_pos)
+
+
+def _negative(self: Any) -> Any:
+    """CrypTen's ``_ltz`` by our comparison."""
+    return _current[-1].negative(self)
+
+
+def _to_binary(arithmetic: Any) -> Any:
+    """CrypTen's conversion, without its retry: after a fault that desynchronises the parties."""
+    shares = [
+        BinarySharedTensor(arithmetic.share, src=rank)
+        for rank in range(crypten.communicator.get().get_world_size())
+    ]
+    binary = BinarySharedTensor.stack(shares).sum(dim=0)
+    binary.encoder = arithmetic.encoder
+    return binary
+
+
+# What CrypTen may not be set to; see SECURITY.md.
+_SETTINGS = {
+    ("mpc", "protocol"): ("beaver", "replicated sends products of shares without masking them"),
+    ("mpc", "active_security"): (False, "it checks the dealer's triples alone"),
+    ("debug", "debug_mode"): (False, "it opens values outside the ledger"),
+    ("debug", "validation_mode"): (False, "it opens values outside the ledger"),
+}
+_current: list[Engine] = []
+
+
+def _namespace(settings: Any) -> Any:
+    """CrypTen reads its settings many times in each operation: plain attributes, not OmegaConf."""
+    if not isinstance(settings, dict):
+        return settings
+    return SimpleNamespace(**{name: _namespace(value) for name, value in settings.items()})
+
+
+@contextmanager
+def _override_settings(self: Any, values: dict[str, Any]) -> Iterator[None]:
+    """CrypTen's ``cfg.temp_override``, for plain attributes."""
+    places = [(getattr(cfg, path.split(".")[0]), path.split(".")[1]) for path in values]
+    before = [getattr(section, name, None) for section, name in places]
+    try:
+        for (section, name), value in zip(places, values.values(), strict=True):
+            setattr(section, name, value)
+        yield
+    finally:
+        for (section, name), value in zip(places, before, strict=True):
+            setattr(section, name, value)
+
+
+def _adapt() -> None:
+    cfg.config = _namespace(OmegaConf.to_container(cfg.config))
+    type(cfg).temp_override = _override_settings
+    providers = crypten.mpc.__dict__["__SUPPORTED_PROVIDERS"]
+    providers["TFP"] = _Refused("provider TFP", "the first party knows every mask")
+    providers["TTP"] = _Refused("provider TTP", "its masks can be cloned; the dealer replaces it")
+    providers["HE"] = _Refused("provider HE", "it was never finished")
+    crypten_arithmetic.replicated = _Refused("protocol replicated", "it does not mask products")
+    crypten_arithmetic.generate_random_ring_element = _random_ring_element
+    crypten_binary.generate_kbit_random_tensor = _random_bits
+    crypten_converters._A2B = _to_binary
+    for operation in Product.OPERATIONS:
+        setattr(crypten_beaver, operation, _product(operation))
+    crypten_beaver.square = _square
+    Secret._ltz = _negative
+    for function in ("sigmoid", "tanh", "exp", "log", "reciprocal", "inv_sqrt", "sqrt"):
+        setattr(Secret, function, _function(function))
+    ArithmeticSharedTensor.div_ = _divide_in_place
+
+
+_adapt()

@@ -1,0 +1,207 @@
+"""All links of one session at one member: waiting, deadlines and heartbeats.
+
+One thread at a time drives the links (a TLS object must not be used by two at once). While the
+main thread computes, a small heart thread sends heartbeats and whatever is still queued, so that a
+peer can tell a long computation from a process that was stopped or cut off.
+"""
+
+import contextlib
+import json
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tallystick.runtime.errors import PeerTimeout, ProtocolViolation, TallystickError
+from tallystick.runtime.links import (
+    ABORT,
+    DATA,
+    END,
+    HEARTBEAT,
+    MAX_MESSAGE_BYTES,
+    MESSAGE,
+    Link,
+    Receipt,
+)
+
+HEARTBEAT_S = 2.0
+SILENCE_S = 20.0
+"""A peer from which nothing came for so long, not even a heartbeat, is lost."""
+WAIT_S = 3600.0
+"""The longest wait for a living peer."""
+LINGER_S = 1.0
+"""How long a member that stops makes sure that its peers learn why."""
+
+
+class Mesh:
+    """The links of one session, by the peer's name.
+
+    Args:
+        links: connected, handshake done.
+    """
+
+    def __init__(self, links: Iterable[Link]) -> None:
+        self.links = {link.peer: link for link in links}
+        self.rounds = 0
+        self.waiting_s = 0.0
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        self._last_beat = time.monotonic()
+        self._heart = threading.Thread(target=self._beat, name="tallystick-heart", daemon=True)
+        self._heart.start()
+
+    def post(self, peer: str, payload: memoryview) -> None:
+        """Send raw bytes, as far as the socket takes them now; the rest goes while waiting."""
+        with self._lock:
+            link = self.links[peer]
+            link.post(DATA, payload)
+            link.flush()
+
+    def post_message(self, peer: str, message: Any) -> None:
+        """Send a JSON value, as :meth:`post` does.
+
+        Raises:
+            ValueError: it is larger than a message may be.
+        """
+        content = json.dumps(message).encode()
+        if len(content) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+        with self._lock:
+            link = self.links[peer]
+            link.post(MESSAGE, content)
+            link.flush()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What was posted and is not yet with the operating system."""
+        with self._lock:
+            return sum(link.queued_bytes for link in self.links.values())
+
+    def expect(self, peer: str, buffer: memoryview) -> Receipt:
+        """Ask for the peer's next raw bytes; :meth:`wait` for the receipt."""
+        with self._lock:
+            return self.links[peer].expect_data(buffer)
+
+    def message(self, peer: str) -> Any:
+        """Wait for the peer's next JSON value and return it."""
+        receipt = self.messages([peer])[peer]
+        self.wait([receipt])
+        return receipt.message
+
+    def wait(self, receipts: Iterable[Receipt] = ()) -> None:
+        """Wait until the receipts are filled and everything posted is sent.
+
+        Raises:
+            PeerTimeout: a peer fell silent, or took longer than :data:`WAIT_S`.
+            PeerLost: a peer went away.
+            ProtocolViolation: a peer sent what it must not.
+        """
+        pending = list(receipts)
+        self.rounds += 1
+        self.drive(
+            lambda: (
+                all(receipt.done for receipt in pending)
+                and all(link.flushed for link in self.links.values())
+            )
+        )
+        if any(receipt.ended for receipt in pending):
+            raise ProtocolViolation("a peer finished the step while others still needed it")
+
+    def messages(self, peers: Iterable[str]) -> dict[str, Receipt]:
+        """Ask for each peer's next JSON value; :meth:`drive` or :meth:`wait` fills the receipts."""
+        with self._lock:
+            return {peer: self.links[peer].expect_message() for peer in peers}
+
+    def drive(self, done: Callable[[], bool]) -> None:
+        """Move bytes until ``done()``; errors as in :meth:`wait`."""
+        start = time.monotonic()
+        links = list(self.links.values())
+        with self._lock:
+            while True:
+                for link in links:
+                    if not link.flushed:
+                        link.flush()
+                    if not link.stalled:
+                        link.fill()
+                if done():
+                    break
+                self._check_deadlines(links, start)
+                poll = select.poll()
+                for link in links:
+                    events = (0 if link.stalled else select.POLLIN) | (
+                        0 if link.flushed else select.POLLOUT
+                    )
+                    if events:
+                        poll.register(link, events)
+                poll.poll(HEARTBEAT_S * 1000)
+                self._heartbeats()
+        self.waiting_s += time.monotonic() - start
+
+    def _check_deadlines(self, links: list[Link], start: float) -> None:
+        now = time.monotonic()
+        for link in links:
+            if link.ended or link.stalled:
+                continue
+            if now - max(link.last_heard, start) > SILENCE_S:
+                raise PeerTimeout(
+                    f"{link.peer!r} has been silent for {SILENCE_S:.0f} s; check that its "
+                    "process runs and that the network between you is up",
+                    at_fault=link.peer,
+                )
+        if now - start > WAIT_S:
+            raise PeerTimeout(f"the peers sent nothing of use for {WAIT_S:.0f} s")
+
+    def _heartbeats(self) -> None:
+        now = time.monotonic()
+        if now - self._last_beat < HEARTBEAT_S:
+            return
+        self._last_beat = now
+        for link in self.links.values():
+            if link.flushed and not link.ended and not link.finished:
+                link.post(HEARTBEAT)
+            # The link keeps what went wrong for whoever waits next; the others still hear us.
+            with contextlib.suppress(TallystickError):
+                link.flush()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(HEARTBEAT_S):
+            # A lock that is taken means that the main thread drives, and beats, itself.
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._heartbeats()
+                finally:
+                    self._lock.release()
+
+    def end(self) -> None:
+        """Say that all went well, wait until every peer has said so too, and close."""
+        with self._lock:
+            for link in self.links.values():
+                link.post(END)
+        self.drive(lambda: all(link.flushed and link.ended for link in self.links.values()))
+        self.close()
+
+    def abort(self, kind: str, message: str, at_fault: str | None) -> None:
+        """Tell every peer that this member stops and why, as far as that is possible, and close."""
+        # At most six bytes a character in JSON: below the frame's limit.
+        reason = json.dumps(
+            {"kind": kind, "message": message[:2000], "at_fault": at_fault}
+        ).encode()
+        with self._lock:
+            links = [link for link in self.links.values() if not link.finished]
+            for link in links:
+                link.post(ABORT, reason)
+            deadline = time.monotonic() + LINGER_S
+            while time.monotonic() < deadline:
+                links = [link for link in links if not link.hang_up()]
+                if not links:
+                    break
+                time.sleep(0.01)
+        self.close()
+
+    def close(self) -> None:
+        """Drop all links."""
+        self._closed.set()
+        with self._lock:
+            for link in self.links.values():
+                link.close()

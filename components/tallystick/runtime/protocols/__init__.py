@@ -1,0 +1,1 @@
+"""Secure protocols, one file each, with its formula and its source."""
