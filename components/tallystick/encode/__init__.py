@@ -1,0 +1,1 @@
+"""A party's aligned columns become secret shares on disk."""

@@ -1,0 +1,1 @@
+"""Private set intersection: which rows do all parties hold?"""

@@ -1,0 +1,1 @@
+"""CSV and Parquet in; ids, preparation, splits; the shares artifact."""

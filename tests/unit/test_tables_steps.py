@@ -1,0 +1,577 @@
+"""The steps psi and encode between parties that are threads, on a session that is in memory.
+
+The session stands in for the network, the dealer and the engine; all else is the real thing.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+from tallystick.encode import step as encode_step
+from tallystick.psi import step as psi_step
+from tallystick.runtime.engine import PRECISION_BITS
+from tallystick.runtime.errors import (
+    ConfigError,
+    DataError,
+    PeerLost,
+    PeerMismatch,
+    ProtocolViolation,
+    TallystickError,
+)
+from tallystick.runtime.ledger import Ledger
+from tallystick.runtime.manifest import Manifest
+from tallystick.tables import shares, split
+from tallystick.tables.preparation import Preparation
+
+
+@dataclass
+class Meeting:
+    """What the parties of one session share: what each has put on the table, round by round."""
+
+    parties: tuple[str, ...]
+    tamper: Callable[[str, Any], Any] = lambda party, message: message
+    tamper_matches: Callable[[np.ndarray], np.ndarray] = lambda positions: positions
+    seen_by_dealer: dict[str, np.ndarray] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.changed = threading.Condition()
+        self.sent: dict[str, list[Any]] = {party: [] for party in self.parties}
+        self.gone: set[str] = set()
+        self.rng = np.random.default_rng(5)
+
+    def gather(self, party: str, value: Any) -> list[Any]:
+        with self.changed:
+            self.sent[party].append(value)
+            number = len(self.sent[party])
+            self.changed.notify_all()
+
+            def missing() -> set[str]:
+                return {name for name, sent in self.sent.items() if len(sent) < number}
+
+            assert self.changed.wait_for(lambda: missing() <= self.gone, timeout=20)
+            if missing():
+                raise PeerLost("a party went away")
+            return [self.sent[name][number - 1] for name in self.parties]
+
+    def leave(self, party: str) -> None:
+        with self.changed:
+            self.gone.add(party)
+            self.changed.notify_all()
+
+    @contextmanager
+    def join(self, config: Any, step: str) -> Iterator["InMemorySession"]:
+        session = InMemorySession(self, config.party)
+        self.ledgers[config.party] = session.ledger
+        yield session
+
+
+class InMemorySession:
+    def __init__(self, meeting: Meeting, party: str) -> None:
+        self.meeting, self.party, self.parties = meeting, party, meeting.parties
+        self.rank, self.world_size = meeting.parties.index(party), len(meeting.parties)
+        self.name = "credit-1"
+        self.ledger = Ledger(self.parties, None)  # type: ignore[arg-type]
+        self.dealer = self.engine = self
+
+    def exchange(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.meeting.gather(self.party, self.meeting.tamper(self.party, message))
+
+    def output(self, path: Path) -> Path:
+        return path
+
+    def agree(self, manifest: Manifest) -> None:
+        found = self.meeting.gather(self.party, manifest.joint)
+        if any(joint != found[0] for joint in found):
+            raise PeerMismatch("the manifests differ")
+
+    def history(self, before: tuple[dict[str, Any], ...] = ()) -> tuple[dict[str, Any], ...]:
+        now = {"step": "this", "session": self.name, "reveals": self.ledger.as_json()}
+        return (*before, now)
+
+    def result(self, **numbers: float) -> None:
+        self.meeting.results[self.party] = numbers
+
+    def match(self, pseudonyms: np.ndarray, minimum: int) -> np.ndarray:
+        self.meeting.seen_by_dealer[self.party] = pseudonyms
+        sent = self.meeting.gather(self.party, [row.tobytes() for row in pseudonyms])
+        common = set(sent[0]).intersection(*sent)
+        if len(common) < minimum:
+            raise DataError("too few rows match")
+        own = sent[self.rank]
+        positions = np.array([i for i, row in enumerate(own) if row in common], dtype=np.int64)
+        return self.meeting.tamper_matches(positions)
+
+    def share_ring(
+        self, value: torch.Tensor | None, owner: int, shape: Sequence[int]
+    ) -> torch.Tensor:
+        assert (value is not None) == (self.rank == owner)
+        assert value is None or (value.dtype == torch.int64 and tuple(value.shape) == tuple(shape))
+        gathered = self.meeting.gather(self.party, value)
+        words = self.meeting.gather(
+            self.party,
+            self.meeting.rng.integers(-(2**63), 2**63, size=(self.world_size, *shape))
+            if self.rank == 0
+            else None,
+        )[0]
+        masks = torch.from_numpy(words)
+        share = masks[self.rank] - masks[self.rank - 1]
+        return share + gathered[owner] if self.rank == owner else share
+
+
+class World:
+    """Parties with a table each, in a folder."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.tables: dict[str, pd.DataFrame] = {}
+
+    def run(
+        self, step: Any, settings: Mapping[str, Any], **meeting_settings: Any
+    ) -> tuple[Meeting, dict[str, Any]]:
+        """Run a step at all parties; return what each returned or raised."""
+        meeting = Meeting(tuple(self.tables), **meeting_settings)
+        self.monkeypatch.setattr(step, "Session", meeting)
+        outcomes: dict[str, Any] = {}
+
+        def side(party: str) -> None:
+            folder = self.folder / party
+            try:
+                config = step.Config(
+                    party=party,
+                    session="credit-1",
+                    consortium=Path("none"),
+                    identity=Path("none"),
+                    reveals=folder / "reveals.md",
+                    **{
+                        name: folder / value if isinstance(value, Path) else value
+                        for name, value in settings.items()
+                    },
+                )
+                outcomes[party] = step.run.__wrapped__(config)
+            except TallystickError as error:
+                outcomes[party] = error
+            finally:
+                meeting.leave(party)
+
+        threads = [threading.Thread(target=side, args=(party,)) for party in self.tables]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return meeting, outcomes
+
+    def psi(self, **changes: Any) -> tuple[Meeting, dict[str, Any]]:
+        for party, table in self.tables.items():
+            (self.folder / party).mkdir(exist_ok=True)
+            table.to_csv(self.folder / party / "data.csv", index=False)
+        meeting_settings = {key: changes.pop(key) for key in list(changes) if "tamper" in key}
+        settings = {
+            "data": Path("data.csv"),
+            "id_columns": ("id",),
+            "min_intersection": 2,
+            "aligned": Path("aligned"),
+        }
+        return self.run(psi_step, settings | changes, **meeting_settings)
+
+    def encode(self, **changes: Any) -> tuple[Meeting, dict[str, Any]]:
+        meeting_settings = {key: changes.pop(key) for key in list(changes) if "tamper" in key}
+        settings = {
+            "aligned": Path("aligned"),
+            "id_columns": ("id",),
+            "label": "y",
+            "model": "logistic_regression",
+            "test_fraction": 0.25,
+            "seed": 3,
+            "standardise": True,
+            "shares": Path("shares"),
+        }
+        return self.run(encode_step, settings | changes, **meeting_settings)
+
+    def aligned(self, party: str) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / party / "aligned" / "aligned.parquet")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Alice has the label and two features, bob three; 30 of their 40 ids each are common."""
+    rng = np.random.default_rng(1)
+    world = World(tmp_path, monkeypatch)
+    for party, first, names in (("alice", 0, ["x0", "x1"]), ("bob", 10, ["x0", "b", "c"])):
+        order = rng.permutation(40) + first
+        table = pd.DataFrame({"id": [f"planted{i:03}" for i in order]})
+        for name in names:
+            table[name] = rng.normal(5, 3, size=40)
+        if party == "alice":
+            table["y"] = (order % 3 == 0).astype(int)
+        world.tables[party] = table
+    return world
+
+
+def reconstruct(world: World) -> tuple[np.ndarray, np.ndarray]:
+    """Sum all parties' shares: the prepared features and label."""
+    features, label = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+    for party in world.tables:
+        read = shares.read(world.folder / party / "shares")
+        rows = np.arange(read.manifest.joint["rows"])
+        features, label = features + read.features(rows), label + read.label(rows)
+    return features.numpy() / 2**PRECISION_BITS, label.numpy() / 2**PRECISION_BITS
+
+
+def manifests(world: World, artifact: str, kind: str) -> list[Manifest]:
+    return [Manifest.read(world.folder / party / artifact, kind) for party in world.tables]
+
+
+# psi
+
+
+@pytest.mark.parametrize("num_parties", [2, 3])
+def test_all_parties_keep_the_common_rows_in_one_order(world: World, num_parties: int) -> None:
+    if num_parties == 3:
+        world.tables["carol"] = pd.DataFrame({"id": [f"planted{i:03}" for i in range(5, 35)]})
+    meeting, outcomes = world.psi()
+    common = set.intersection(*(set(table["id"]) for table in world.tables.values()))
+    assert outcomes == dict.fromkeys(world.tables, len(common))
+    orders = [list(world.aligned(party)["id"]) for party in world.tables]
+    assert all(order == orders[0] for order in orders)
+    assert set(orders[0]) == common
+    assert orders[0] != sorted(orders[0])
+    for party, table in world.tables.items():
+        expected = table.set_index("id").loc[orders[0]].reset_index()
+        pd.testing.assert_frame_equal(world.aligned(party), expected, check_dtype=False)
+        assert meeting.results[party] == {"rows_matched": len(common)}
+    joints = [manifest.joint for manifest in manifests(world, "aligned", "aligned")]
+    assert all(joint == joints[0] for joint in joints)
+    assert joints[0]["rows"] == len(common)
+    assert len(bytes.fromhex(joints[0]["row_order"])) == 32
+
+
+def test_the_ledger_and_the_history_say_what_psi_reveals(world: World) -> None:
+    meeting, _ = world.psi()
+    for party, manifest in zip(world.tables, manifests(world, "aligned", "aligned"), strict=True):
+        entries = meeting.ledgers[party].entries
+        assert [(entry.count, entry.to) for entry in entries] == [
+            (1, ("alice", "bob")),
+            (30, ("alice", "bob")),
+        ]
+        (entry,) = manifest.history
+        assert entry["session"] == "credit-1"
+        assert [reveal["count"] for reveal in entry["reveals"]] == [1, 30]
+
+
+def test_the_dealer_sees_sorted_pseudonyms_that_change_with_each_session(world: World) -> None:
+    first, _ = world.psi()
+    second, _ = world.psi()
+    for party in world.tables:
+        rows = [row.tobytes() for row in first.seen_by_dealer[party]]
+        assert rows == sorted(rows)
+        assert len(set(rows)) == 40
+        assert not set(rows) & {row.tobytes() for row in second.seen_by_dealer[party]}
+
+
+def test_too_few_matches_end_psi_at_all_parties_with_nothing_written(world: World) -> None:
+    _, outcomes = world.psi(min_intersection=31)
+    assert all(isinstance(outcome, DataError) for outcome in outcomes.values())
+    assert not any((world.folder / party / "aligned").exists() for party in world.tables)
+
+
+@pytest.mark.parametrize(
+    "message", [{}, {"contribution": "ab"}, {"contribution": 7}, {"contribution": "zz" * 32}]
+)
+def test_poor_key_material_is_refused_and_its_sender_named(
+    world: World, message: dict[str, Any]
+) -> None:
+    _, outcomes = world.psi(tamper=lambda party, sent: message if party == "bob" else sent)
+    assert isinstance(outcomes["alice"], ProtocolViolation)
+    assert "party 'bob'" in str(outcomes["alice"])
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda found: found[::-1],
+        lambda found: found + 1000,
+        lambda found: found * 0,
+        lambda found: found - 1000,
+    ],
+)
+def test_impossible_matches_are_refused(
+    world: World, tamper: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    _, outcomes = world.psi(tamper_matches=tamper)
+    assert isinstance(outcomes["alice"], ProtocolViolation)
+
+
+def test_bad_ids_are_refused_before_anybody_is_dialled(world: World) -> None:
+    world.tables["bob"].loc[3, "id"] = world.tables["bob"].loc[4, "id"]
+    meeting, outcomes = world.psi()
+    assert isinstance(outcomes["bob"], DataError)
+    assert "planted" not in str(outcomes["bob"])
+    assert "bob" not in meeting.ledgers
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"id_columns": ()}, "id_columns must be one or more different names"),
+        ({"id_columns": ("id", "id")}, "id_columns"),
+        ({"id_columns": (" ",)}, "id_columns"),
+        ({"min_intersection": 0}, "min_intersection must be 1 or more, not 0"),
+    ],
+)
+def test_psi_settings_out_of_range_are_refused_by_name(
+    world: World, changes: dict[str, Any], what: str
+) -> None:
+    _, outcomes = world.psi(**changes)
+    for outcome in outcomes.values():
+        assert isinstance(outcome, ConfigError)
+        assert what in str(outcome)
+
+
+# encode
+
+
+def test_shares_sum_to_the_standardised_values_in_the_aligned_order(world: World) -> None:
+    world.psi()
+    meeting, outcomes = world.encode()
+    assert outcomes == {"alice": 30, "bob": 30}
+    features, label = reconstruct(world)
+    train, _ = split.train_test(30, 0.25, 3)
+    blocks = [world.aligned("alice")[["x0", "x1"]], world.aligned("bob")[["x0", "b", "c"]]]
+    plain = np.hstack([block.to_numpy() for block in blocks])
+    expected = StandardScaler().fit(plain[train]).transform(plain)
+    np.testing.assert_allclose(features, expected, atol=2.0 ** -(PRECISION_BITS + 1) + 1e-12)
+    assert (label == world.aligned("alice")["y"].to_numpy()).all()
+    numbers = {"rows": 30, "features": 5, "train_rows": len(train), "test_rows": 30 - len(train)}
+    assert meeting.results == {"alice": numbers, "bob": numbers}
+
+
+def test_unstandardised_values_are_shared_as_they_are(world: World) -> None:
+    world.psi()
+    world.encode(standardise=False)
+    features, _ = reconstruct(world)
+    np.testing.assert_allclose(features[:, 0], world.aligned("alice")["x0"], atol=2.0**-17 + 1e-12)
+
+
+def test_the_joint_manifest_says_what_all_parties_agree_on(world: World) -> None:
+    world.psi()
+    world.encode()
+    alice, bob = manifests(world, "shares", "shares")
+    row_order = manifests(world, "aligned", "aligned")[0].joint["row_order"]
+    assert alice.joint == bob.joint
+    assert alice.joint == {
+        "rows": 30,
+        "row_order": row_order,
+        "columns": [
+            {"name": "alice.x0", "owner": "alice"},
+            {"name": "alice.x1", "owner": "alice"},
+            {"name": "bob.x0", "owner": "bob"},
+            {"name": "bob.b", "owner": "bob"},
+            {"name": "bob.c", "owner": "bob"},
+        ],
+        "label": {"name": "y", "owner": "alice", "kind": "binary"},
+        "precision_bits": PRECISION_BITS,
+        "split": {"seed": 3, "test_fraction": 0.25, "train_rows": 22, "test_rows": 8},
+        "standardised": True,
+    }
+    assert [len(entry["reveals"]) for entry in alice.history] == [2, 0]
+
+
+def test_what_an_owner_did_to_its_columns_stays_with_it(world: World) -> None:
+    world.tables["alice"]["y"] = world.tables["alice"]["y"].map({0: "good", 1: "bad"})
+    world.psi()
+    world.encode()
+    alice = Preparation.read(world.folder / "alice" / "shares")
+    bob = Preparation.read(world.folder / "bob" / "shares")
+    assert alice.label_classes == ("bad", "good")
+    assert alice.features == ("x0", "x1")
+    assert bob.label_classes == ()
+    assert bob.features == ("x0", "b", "c")
+    assert "good" not in "".join(
+        path.read_text(errors="replace") for path in (world.folder / "bob" / "shares").iterdir()
+    )
+
+
+def test_a_party_may_hold_the_label_alone(world: World) -> None:
+    world.tables["alice"] = world.tables["alice"][["id", "y"]]
+    world.psi()
+    _, outcomes = world.encode()
+    assert outcomes == {"alice": 30, "bob": 30}
+    features, _ = reconstruct(world)
+    assert features.shape == (30, 3)
+
+
+def test_a_regression_label_is_standardised_and_its_units_are_published(world: World) -> None:
+    amounts = np.random.default_rng(2).normal(1000, 200, size=40)
+    world.tables["alice"]["y"] = amounts
+    world.psi()
+    meeting, _ = world.encode(model="linear_regression")
+    aligned = world.aligned("alice")["y"].to_numpy()
+    train, _ = split.train_test(30, 0.25, 3)
+    for party, manifest in zip(world.tables, manifests(world, "shares", "shares"), strict=True):
+        label = manifest.joint["label"]
+        assert label["kind"] == "numeric"
+        assert label["mean"] == pytest.approx(aligned[train].mean())
+        assert label["deviation"] == pytest.approx(aligned[train].std())
+        (entry,) = meeting.ledgers[party].entries
+        assert (entry.what, entry.count) == ("label mean and deviation", 2)
+        assert entry.to == ("alice", "bob")
+        assert manifest.history[1]["reveals"][0]["count"] == 2
+    _, shared = reconstruct(world)
+    restored = shared * label["deviation"] + label["mean"]
+    np.testing.assert_allclose(restored, aligned, atol=label["deviation"] * 2.0**-16)
+
+
+def test_a_regression_label_that_is_not_standardised_publishes_nothing(world: World) -> None:
+    world.psi()
+    meeting, _ = world.encode(model="linear_regression", standardise=False)
+    label = manifests(world, "shares", "shares")[0].joint["label"]
+    assert (label["mean"], label["deviation"]) == (0.0, 1.0)
+    assert meeting.ledgers["alice"].entries == []
+
+
+def test_a_label_that_nobody_holds_is_an_error_on_every_side(world: World) -> None:
+    world.psi()
+    _, outcomes = world.encode(label="z")
+    for outcome in outcomes.values():
+        assert isinstance(outcome, ConfigError)
+        assert "no party holds the label 'z'; 'alice' holds x0, x1, y; 'bob'" in str(outcome)
+
+
+def test_a_label_that_both_hold_is_an_error_on_every_side(world: World) -> None:
+    world.tables["bob"]["y"] = world.tables["alice"]["y"]
+    world.psi()
+    _, outcomes = world.encode()
+    for outcome in outcomes.values():
+        assert isinstance(outcome, ConfigError)
+        assert "is held by 'alice' and 'bob'" in str(outcome)
+
+
+def test_some_party_must_hold_a_feature(world: World) -> None:
+    world.tables["alice"] = world.tables["alice"][["id", "y"]]
+    world.tables["bob"] = world.tables["bob"][["id"]]
+    world.psi()
+    _, outcomes = world.encode()
+    for outcome in outcomes.values():
+        assert isinstance(outcome, ConfigError)
+        assert "no party holds a feature" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "what"),
+    [
+        ("b", "planted", "column 'b' holds values of type"),
+        ("b", None, "column 'b' is empty in 1 of 30 rows"),
+        ("b", float("inf"), "column 'b' is NaN or infinite in 1 of 30 rows"),
+    ],
+)
+def test_a_bad_feature_is_refused_before_anybody_is_dialled(
+    world: World, column: str, value: object, what: str
+) -> None:
+    table = world.tables["bob"].astype({column: object})
+    table.loc[table["id"] == "planted020", column] = value
+    world.tables["bob"] = table
+    world.psi()
+    meeting, outcomes = world.encode()
+    assert isinstance(outcomes["bob"], DataError)
+    assert what in str(outcomes["bob"])
+    assert "planted" not in str(outcomes["bob"])
+    assert "bob" not in meeting.ledgers
+    assert not (world.folder / "alice" / "shares").exists()
+
+
+def test_a_label_of_many_values_is_refused_before_anybody_is_dialled(world: World) -> None:
+    world.tables["alice"]["y"] = np.arange(40)
+    world.psi()
+    meeting, outcomes = world.encode()
+    assert isinstance(outcomes["alice"], DataError)
+    assert "'y' has 30 different values" in str(outcomes["alice"])
+    assert "alice" not in meeting.ledgers
+
+
+def test_values_without_room_are_refused_by_name(world: World) -> None:
+    world.tables["bob"]["c"] *= 1e7
+    world.psi()
+    _, outcomes = world.encode(standardise=False)
+    assert "column 'c' holds numbers of magnitude 2**20 or more" in str(outcomes["bob"])
+
+
+def test_other_id_columns_than_those_of_psi_are_refused(world: World) -> None:
+    world.psi()
+    _, outcomes = world.encode(id_columns=("id", "x0"))
+    for outcome in outcomes.values():
+        assert isinstance(outcome, ConfigError)
+        assert "id_columns must be those of the psi step, ['id']" in str(outcome)
+
+
+def test_parties_whose_rows_differ_in_order_are_told(world: World) -> None:
+    world.psi()
+    world.folder.joinpath("alice", "aligned").rename(world.folder / "kept")
+    world.psi()
+    for path in world.folder.joinpath("kept").iterdir():
+        path.rename(world.folder / "alice" / "aligned" / path.name)
+    _, outcomes = world.encode()
+    assert all(isinstance(outcome, PeerMismatch) for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"features": "x0", "holds_label": False},
+        {"features": [1], "holds_label": False},
+        {"features": ["x0"], "holds_label": 0},
+    ],
+)
+def test_a_poor_list_of_columns_is_refused_and_its_sender_named(
+    world: World, message: dict[str, Any]
+) -> None:
+    world.psi()
+    _, outcomes = world.encode(tamper=lambda party, sent: message if party == "bob" else sent)
+    assert isinstance(outcomes["alice"], ProtocolViolation)
+    assert "party 'bob'" in str(outcomes["alice"])
+
+
+@pytest.mark.parametrize("deviation", [None, 0, -1.0, "1"])
+def test_poor_label_units_are_refused_and_their_sender_named(
+    world: World, deviation: object
+) -> None:
+    world.psi()
+    _, outcomes = world.encode(
+        model="linear_regression",
+        tamper=lambda _, sent: {"mean": 0.0, "deviation": deviation} if "mean" in sent else sent,
+    )
+    assert isinstance(outcomes["bob"], ProtocolViolation)
+    assert "party 'alice'" in str(outcomes["bob"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"model": "magic"}, "linear_svm, logistic_regression, linear_regression"),
+        ({"test_fraction": 0.0}, "test_fraction must be between 0 and 1"),
+        ({"test_fraction": 1.0}, "test_fraction"),
+        ({"test_fraction": float("nan")}, "test_fraction"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"label": ""}, "label must be the name of a column"),
+        ({"label": "id"}, "label must be another column than the ids"),
+        ({"id_columns": ()}, "id_columns"),
+    ],
+)
+def test_encode_settings_out_of_range_are_refused_by_name(
+    world: World, changes: dict[str, Any], what: str
+) -> None:
+    world.psi()
+    _, outcomes = world.encode(**changes)
+    for outcome in outcomes.values():
+        assert isinstance(outcome, ConfigError)
+        assert what in str(outcome)
