@@ -1,0 +1,1 @@
+"""Secure evaluation: only agreed totals are opened."""

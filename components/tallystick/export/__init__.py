@@ -1,0 +1,1 @@
+"""The model, opened to the parties that the job names."""

@@ -1,0 +1,37 @@
+"""The KFP definition of the step ``export``."""
+
+from kfp import dsl
+
+from tallystick import images
+
+
+@dsl.component(base_image=images.PARTY, install_kfp_package=False)
+def export(
+    party: str,
+    session: str,
+    trained: dsl.Input[dsl.Model],
+    export_to: list[str],
+    consortium: str,
+    identity: str,
+    join_timeout_s: int,
+    exported: dsl.Output[dsl.Model],
+    reveals: dsl.Output[dsl.Markdown],
+) -> None:
+    """Open the model to the parties that were agreed on, and to nobody else.
+
+    A party in export_to learns every parameter of the model. The others learn that it did.
+
+    Args:
+        party: The name of the party that runs this task, as the consortium file spells it.
+        session: The name of this joint run, the same at every party.
+        trained: This party's share of the model, from train.
+        export_to: Names of the parties that the model is opened to; with none it stays shared.
+        consortium: Path of the consortium file: who takes part, where, by which certificate.
+        identity: Path of the folder with this party's tls.key and tls.crt.
+        join_timeout_s: How long to wait for the other parties to come, in seconds.
+        exported: The opened model, as a PyTorch state_dict and as named coefficients.
+        reveals: Every value that was opened: to whom, how many, and why.
+    """
+    from tallystick.export import step
+
+    step.run(locals())

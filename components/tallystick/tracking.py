@@ -1,0 +1,251 @@
+"""What a party keeps of a session in MLflow: one run, which the session's steps share.
+
+Each step is a process of its own. It finds the run again by the tags ``tallystick.session`` and
+``tallystick.party``, reopens it, and leaves it finished or failed. A step that had failed, or was
+killed, continues its run; a step that had finished and is executed once more begins a new one.
+
+Where the runs go: to ``MLFLOW_TRACKING_URI`` if set, or else to ``mlflow.db`` in the working
+folder. Where Kubeflow's MLflow plugin made a run for the task (``MLFLOW_RUN_ID``), that run is
+Kubeflow's to write: ours becomes a child in its tree.
+
+A step never fails, nor waits long, because tracking is down. It says so once and goes on without.
+"""
+
+import contextlib
+import gc
+import json
+import logging
+import math
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tallystick.runtime import events
+from tallystick.runtime.errors import TallystickError
+
+EXPERIMENT = "tallystick"
+ERROR_TAG = "tallystick.error"
+PARENT_TAG = "mlflow.parentRunId"
+
+_ENVIRONMENT = {
+    # By default an absent server holds a call up for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    # Standard output carries events, one JSON object a line.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # MLflow reports its use to its makers by default. A party's pod calls nobody of itself.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+class Run:
+    """The session's run at one party, as one of its steps sees it."""
+
+    def __init__(self, *, session: str, party: str, step: str) -> None:
+        self._session, self._party, self._step = session, party, step
+        self._uri = store()
+        self._client: Any = None
+        self._run_id = ""
+        self._known: dict[str, str] = {}
+        with self._tolerating_failure():
+            self._open()
+
+    def parameters(self, values: Mapping[str, object]) -> None:
+        """Log parameters. A name that an earlier step gave another value gets the step's prefix."""
+        new: dict[str, str] = {}
+        for name, value in values.items():
+            text = str(value)
+            # MLflow refuses to change a parameter.
+            key = name if self._known.get(name, text) == text else f"{self._step}.{name}"
+            if key not in self._known:
+                new[key] = text
+        self._known |= new
+        if self._client and new:
+            from mlflow.entities import Param
+
+            parameters = [Param(name, text) for name, text in new.items()]
+            self._call("log_batch", params=parameters, synchronous=True)
+
+    def metric(self, name: str, value: float, index: int) -> None:
+        """Log one point of a curve, ``index`` being the epoch, say. NaN and inf are left out."""
+        self._points({name: value}, index)
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """Log single numbers. NaN and inf are left out."""
+        self._points(values, 0)
+
+    def text(self, filename: str, text: str) -> None:
+        """Store a text, such as the report, as a file of the run."""
+        self._call("log_text", text, filename)
+
+    def json(self, filename: str, value: object) -> None:
+        """Store a JSON value as a file of the run."""
+        self.text(filename, json.dumps(value, indent=2) + "\n")
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Mark the run and the step as finished, or as failed for ``error``."""
+        if error is not None:
+            name = type(error).__name__
+            # Only our own messages are known to hold no value from the data.
+            text = f"{name}: {error}" if isinstance(error, TallystickError) else name
+            self._call("set_tag", ERROR_TAG, text[:1000])
+        self._call("set_tag", self._step_tag, "failed" if error else "finished")
+        self._call("set_terminated", "FAILED" if error else "FINISHED")
+
+    def _points(self, values: Mapping[str, float], index: int) -> None:
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        if self._client and finite:
+            from mlflow.entities import Metric
+
+            now_ms = int(time.time() * 1000)
+            points = [Metric(name, value, now_ms, index) for name, value in finite.items()]
+            self._call("log_batch", metrics=points, synchronous=True)
+
+    @property
+    def _step_tag(self) -> str:
+        return f"tallystick.step.{self._step}"
+
+    def _call(self, method: str, *arguments: object, **keywords: object) -> None:
+        if self._client:
+            with self._tolerating_failure():
+                getattr(self._client, method)(self._run_id, *arguments, **keywords)
+
+    @contextlib.contextmanager
+    def _tolerating_failure(self) -> Iterator[None]:
+        step_error = sys.exception()
+        try:
+            yield
+        except Exception as error:
+            # From here on every call does nothing. The text of the error is not passed on: it may
+            # quote credentials from the address.
+            self._client = None
+            cause = _cause(error, apart_from=step_error)
+            events.emit(
+                "warning",
+                message=f"MLflow at {_without_credentials(self._uri)} failed ({cause}), so "
+                f"step {self._step!r} goes on without it; check MLFLOW_TRACKING_URI and the server",
+            )
+
+    def _open(self) -> None:
+        client = _connect(self._uri)
+        tags = {"tallystick.session": self._session, "tallystick.party": self._party}
+        experiment, parent = _place(client, self._uri)
+        if parent:
+            tags[PARENT_TAG] = parent
+        found = client.search_runs(
+            [experiment],
+            " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items()),
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+        if found and found[0].data.tags.get(self._step_tag) != "finished":
+            run = found[0]
+            client.update_run(run.info.run_id, status="RUNNING")
+            if ERROR_TAG in run.data.tags:
+                client.delete_tag(run.info.run_id, ERROR_TAG)
+        else:
+            run = client.create_run(
+                experiment, tags=tags, run_name=f"{self._session}-{self._party}"
+            )
+        self._run_id, self._known = run.info.run_id, dict(run.data.params)
+        client.set_tag(self._run_id, self._step_tag, "running")
+        self._client = client
+
+
+@contextlib.contextmanager
+def run(*, session: str, party: str, step: str) -> Iterator[Run]:
+    """Open the party's run of the session for one step.
+
+    Args:
+        session: the session's name.
+        party: the party that logs.
+        step: the step that this process executes.
+    """
+    opened = Run(session=session, party=party, step=step)
+    try:
+        yield opened
+    except BaseException as error:
+        opened.close(error)
+        raise
+    opened.close()
+
+
+def store() -> str:
+    """Return the address that runs go to."""
+    # Absolute, for MLflow remembers stores by address, and a process may change its folder.
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
+
+
+def _connect(uri: str) -> Any:
+    """Return an MlflowClient whose store is ready: a fresh database has its tables."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if database := _database(uri):
+        # MLflow tries for minutes to open one that cannot be, as in a pod's read-only folder.
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    # Importing makes so many objects that the collector's passes would take half of its time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from mlflow import MlflowClient
+
+        # They announce each retry and a fresh database's tables, and their tracebacks hold the
+        # step's own error, whose text may quote data. What matters is said by the warning event.
+        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        return MlflowClient(tracking_uri=uri)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _place(client: Any, uri: str) -> tuple[str, str | None]:
+    """Return the experiment's id, and under Kubeflow's plugin the id of the run to stand under."""
+    task = os.environ.get("MLFLOW_RUN_ID")
+    if task:
+        # The plugin makes one run for the pipeline run and one below it for each task. Ours is
+        # shared by the tasks, so its place is beside theirs.
+        try:
+            plugin = client.get_run(task)
+            return plugin.info.experiment_id, plugin.data.tags.get(PARENT_TAG, task)
+        except Exception as error:
+            if _cause(error) != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    if found := client.get_experiment_by_name(EXPERIMENT):
+        return found.experiment_id, task
+    # MLflow would put a local store's files into ./mlruns, wherever the database is.
+    database = _database(uri)
+    files = database and (database.parent / "mlartifacts").as_uri()
+    try:
+        return client.create_experiment(EXPERIMENT, artifact_location=files), task
+    except Exception:
+        # Another party's step, on the same store, was quicker.
+        if found := client.get_experiment_by_name(EXPERIMENT):
+            return found.experiment_id, task
+        raise
+
+
+def _database(uri: str) -> Path | None:
+    """Return the file of a local store, None for a server."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+
+
+def _cause(error: BaseException, *, apart_from: BaseException | None = None) -> str:
+    """Name what went wrong, in MLflow's or Python's word, without quoting any text."""
+    while error.__context__ and error.__context__ is not apart_from:
+        error = error.__context__
+    return str(getattr(error, "error_code", type(error).__name__))
+
+
+def _without_credentials(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

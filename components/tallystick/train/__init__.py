@@ -1,0 +1,1 @@
+"""Secure training: the parameters stay shared."""
