@@ -1,0 +1,205 @@
+"""The ``tallystick`` command."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tallystick import __version__
+from tallystick.job import EXAMPLE, Job
+from tallystick.runtime.errors import TallystickError
+
+if TYPE_CHECKING:
+    from tallystick.local.results import Summary
+
+app = typer.Typer(
+    name="tallystick",
+    help="Train, evaluate and use one model on the joined data of several organisations, none of "
+    "which shows another a row.\n\nBegin with [bold]tallystick demo[/bold].",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Typer keeps the line breaks of a paragraph but for the first: each paragraph is one line here.
+RUN_HELP = f"""Run a job on this machine: one process for each party, one for the dealer.
+
+Each party runs the compiled pipeline that it would upload in its own Kubeflow. A job file:
+
+\b
+{escape(EXAMPLE)}
+Try: [bold]tallystick run job.yaml --out results[/bold]
+
+The exit code is 0 only when every party finished, or else that of the error's kind: \
+2 the job or a parameter, 3 a party's data, 4 a lost or late party, 5 a broken protocol.
+"""
+DEMO_HELP = """Two organisations train one model on this machine, in about a minute.
+
+Splits scikit-learn's breast-cancer data by column into two files, runs a job on them, and \
+compares the model with a plaintext one and with what one side could reach alone.
+"""
+KEYGEN_HELP = """Make a key and a certificate for a party or the dealer.
+
+The folder then holds tls.key, which stays with its owner, and tls.crt, which every other \
+member pins in its consortium file. Its layout is that of a Kubernetes TLS secret.
+"""
+DEALER_HELP = """Serve correlated randomness to a consortium until told to stop.
+
+The dealer sees no data. Its organisation must not be one of the parties, nor side with one: \
+together with any one party it could see everything.
+"""
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    """Answer what is asked of no command."""
+    if version:
+        typer.echo(f"tallystick {__version__}")
+        raise typer.Exit
+
+
+@app.command(help=RUN_HELP)
+def run(
+    job_file: Annotated[
+        Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where results go: a new folder, or that of an earlier run, which is replaced. "
+            "By default runs/SESSION beside the job file.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run a job on this machine."""
+    with _errors():
+        job = Job.load(job_file)
+        from tallystick import local
+
+        console = Console()
+        summary = local.run(job, out or job_file.resolve().parent / "runs" / job.session, console)
+        report(summary, console)
+        guide(summary, next(iter(job.parties)), console)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command(help=DEMO_HELP)
+def demo(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where data and results go; both are replaced.")
+    ] = Path("demo"),
+) -> None:
+    """Run the demonstration."""
+    with _errors():
+        from tallystick import demo as demonstration
+
+        console = Console()
+        summary = demonstration.run(out, console)
+        report(summary, console)
+        if not summary.error:
+            demonstration.compare(summary, console)
+        guide(summary, demonstration.PARTIES[0], console)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command(help=KEYGEN_HELP)
+def keygen(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name in the consortium file.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder. By default NAME.", show_default=False),
+    ] = None,
+) -> None:
+    """Make a key and a certificate."""
+    with _errors():
+        from tallystick.runtime import identity
+
+        certificate = identity.keygen(name, out or Path(name))
+    typer.echo(f"{certificate.parent / identity.KEY_FILE}: keep it to yourself")
+    typer.echo(f"{certificate}: give it to every member of the consortium")
+
+
+@app.command(help=DEALER_HELP)
+def dealer(
+    consortium: Annotated[Path, typer.Option(metavar="FILE", help="The consortium file.")],
+    identity: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder with tls.key and tls.crt.")
+    ],
+) -> None:
+    """Serve correlated randomness."""
+    with _errors():
+        from tallystick.runtime.dealer.__main__ import serve
+
+        code = serve(consortium, identity)
+    raise typer.Exit(code)
+
+
+def report(summary: "Summary", console: Console) -> None:
+    """Show how a run went: its totals, or its error, which goes to standard error."""
+    if summary.error:
+        error = summary.error
+        where = f" at {error.party}, step {error.step}" if error.party else ""
+        _complain(f"{error.kind}{where}: {error.message}")
+        return
+    table = Table("metric", "value", box=None, pad_edge=False)
+    if summary.rows_matched is not None:
+        table.add_row("rows matched", str(summary.rows_matched))
+    for name, value in summary.metrics.items():
+        table.add_row(escape(name), f"{value:.4g}")
+    console.print()
+    console.print(table)
+
+
+def guide(summary: "Summary", party: str, console: Console) -> None:
+    """Say where to look next, at a party's results."""
+    folder = summary.folder
+    if summary.error:
+        _complain(f"The run failed. What each party did: {folder}/*/logs")
+        return
+    mlflow = shutil.which("mlflow") or str(Path(sys.executable).parent / "mlflow")
+    runs = folder / party / "mlflow.db"
+    console.print()
+    for what, file, where in (
+        ("report", folder / party / "report.html", ""),
+        ("what was opened", folder / party / "reveals.json", ""),
+        ("summary", folder / "summary.json", ""),
+        ("MLflow", runs, shlex.join([mlflow, "ui", "--backend-store-uri", f"sqlite:///{runs}"])),
+    ):
+        if file.exists():
+            line = f"{what + ':':16} {where or file}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """End with the exit code of an error's kind, and with its message instead of a traceback."""
+    try:
+        yield
+    except TallystickError as error:
+        _complain(f"{type(error).__name__}: {error}")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+if __name__ == "__main__":
+    app()

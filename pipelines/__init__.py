@@ -1,0 +1,1 @@
+"""Recipes: how the steps compose. ``compiled/`` holds the packages that one uploads."""

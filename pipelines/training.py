@@ -1,0 +1,106 @@
+"""One party's side of the whole job: from its own table to a model on everybody's columns."""
+
+from typing import Any
+
+from kfp import dsl, kubernetes
+from tallystick.encode.component import encode
+from tallystick.evaluate.component import evaluate
+from tallystick.export.component import export
+from tallystick.psi.component import psi
+from tallystick.train.component import train
+
+# A task that outlives a day waits for peers that will not come: its pod is taken back.
+TIMEOUT_S = 86_400
+
+
+def secure(task: Any) -> Any:
+    """Mark a task as one side of a joint execution: never cached, never without an end.
+
+    A party whose task came from the cache would strand its peers, who wait for it to join.
+    """
+    return kubernetes.set_timeout(task.set_caching_options(False), TIMEOUT_S)
+
+
+@dsl.pipeline(name="training")
+def training(
+    party: str,
+    session: str,
+    data: str,
+    id_columns: list[str],
+    label: str,
+    model: str,
+    epochs: int = 10,
+    batch_size: int = 128,
+    learning_rate: float = 0.1,
+    momentum: float = 0.9,
+    l2: float = 0.0,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    standardise: bool = True,
+    min_intersection: int = 10,
+    export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
+    join_timeout_s: int = 300,
+    consortium: str = "/etc/tallystick/consortium.yaml",
+    identity: str = "/etc/tallystick/identity",
+) -> None:
+    """Train and evaluate one model on the joined columns of several parties; no row is shown.
+
+    This is one party's side. Every party submits this package in its own Kubeflow, with the same
+    values but for party, data, consortium, identity and join_timeout_s.
+
+    Args:
+        party: The name of the party that submits this run, as the consortium file spells it.
+        session: A name for this joint run that all parties agree on, such as credit-1.
+        data: Path of this party's own table, CSV or Parquet. It never leaves the party.
+        id_columns: Names of the columns that together identify a row. Every party has them.
+        label: Name of the column to predict. Exactly one party holds it.
+        model: The model to train: logistic_regression, linear_svm or linear_regression.
+        epochs: How often the training rows are gone through.
+        batch_size: Rows for each step of the descent.
+        learning_rate: Length of each step of the descent.
+        momentum: The part of the last step that is carried into the next, from 0 to below 1.
+        l2: Weight of the penalty on large parameters.
+        test_fraction: The part of the rows held out for evaluation, between 0 and 1.
+        seed: Decides which rows are held out and the order of the batches.
+        standardise: Whether each party scales its features to mean 0 and deviation 1.
+        min_intersection: Stop, and write nothing, when fewer rows than this match.
+        export_to: Names of the parties that the model is opened to; with none it stays shared.
+        join_timeout_s: How long each task waits for the other parties to come, in seconds.
+        consortium: Path of the consortium file: who takes part, where, by which certificate.
+        identity: Path of the folder with this party's tls.key and tls.crt.
+    """
+    joint = {"party": party, "session": session, "consortium": consortium, "identity": identity}
+    joint["join_timeout_s"] = join_timeout_s
+
+    matched = secure(
+        psi(data=data, id_columns=id_columns, min_intersection=min_intersection, **joint)
+    )
+    encoded = secure(
+        encode(
+            aligned=matched.outputs["aligned"],
+            id_columns=id_columns,
+            label=label,
+            model=model,
+            test_fraction=test_fraction,
+            seed=seed,
+            standardise=standardise,
+            **joint,
+        )
+    )
+    shares = encoded.outputs["shares"]
+    learnt = secure(
+        train(
+            shares=shares,
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            l2=l2,
+            seed=seed,
+            **joint,
+        )
+    )
+    trained = learnt.outputs["trained"]
+    secure(evaluate(shares=shares, trained=trained, **joint))
+    secure(export(trained=trained, export_to=export_to, **joint))
