@@ -1,0 +1,1 @@
+"""Benchmarks: this runtime beside what it replaces, in one run. Not part of the tests."""
