@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tallystick import __version__
 from tallystick.job import EXAMPLE, Job
-from tallystick.runtime.errors import TallystickError
+from tallystick.runtime.errors import PeerError, TallystickError
 
 if TYPE_CHECKING:
     from tallystick.local.results import Summary
@@ -51,6 +51,12 @@ KEYGEN_HELP = """Make a key and a certificate for a party or the dealer.
 
 The folder then holds tls.key, which stays with its owner, and tls.crt, which every other \
 member pins in its consortium file. Its layout is that of a Kubernetes TLS secret.
+"""
+DOCTOR_HELP = """Check before a run that the members can meet; start it at every party together.
+
+Looks at this party's key, at every certificate and name, and then meets the others and the \
+dealer: both certificates, versions, clocks, the time there and back, and the throughput. One \
+line for each finding says what to do where it is not well.
 """
 DEALER_HELP = """Serve correlated randomness to a consortium until told to stop.
 
@@ -132,6 +138,35 @@ def keygen(
         certificate = identity.keygen(name, out or Path(name))
     typer.echo(f"{certificate.parent / identity.KEY_FILE}: keep it to yourself")
     typer.echo(f"{certificate}: give it to every member of the consortium")
+
+
+@app.command(help=DOCTOR_HELP)
+def doctor(
+    party: Annotated[
+        str, typer.Option(metavar="NAME", help="The party that this machine works for.")
+    ],
+    consortium: Annotated[Path, typer.Option(metavar="FILE", help="The consortium file.")],
+    identity: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder with tls.key and tls.crt.")
+    ],
+    timeout_s: Annotated[
+        float, typer.Option(help="How long to wait for the others' doctors, in seconds.")
+    ] = 60.0,
+) -> None:
+    """Look for what would keep the members from meeting."""
+    with _errors():
+        from tallystick.runtime import doctor as examination
+        from tallystick.runtime.consortium import Consortium
+
+        console = Console()
+        members = Consortium.load(consortium)
+        well = True
+        for finding in examination.examine(members, party, identity, timeout_s):
+            well = well and finding.well
+            mark = "[green]ok  [/green]" if finding.well else "[red]FIX [/red]"
+            line = f"{mark} {escape(finding.member):12} {finding.what:12} {escape(finding.text)}"
+            console.print(line, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if well else PeerError.exit_code)
 
 
 @app.command(help=DEALER_HELP)

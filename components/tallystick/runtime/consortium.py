@@ -71,6 +71,10 @@ class Consortium:
             )
         return self.names.index(party)
 
+    def order(self, name: str) -> int:
+        """Return a member's place: a party's rank, and after all of them the dealer."""
+        return len(self.parties) if name == self.dealer.name else self.rank(name)
+
     def member(self, name: str) -> Member:
         """Return the party or dealer of that name.
 

@@ -43,13 +43,14 @@ import crypten.mpc.primitives.converters as crypten_converters  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from crypten.communicator import DistributedCommunicator  # noqa: E402
 from crypten.config import cfg  # noqa: E402
+from crypten.cryptensor import CrypTensor  # noqa: E402
 from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 
 from tallystick.runtime import process_group  # noqa: E402
 from tallystick.runtime.dealer.client import DealerClient, shapes  # noqa: E402
 from tallystick.runtime.dealer.correlations import And, BitToRing, Product  # noqa: E402
-from tallystick.runtime.errors import ConfigError  # noqa: E402
+from tallystick.runtime.errors import ConfigError, DataError  # noqa: E402
 from tallystick.runtime.mesh import Mesh  # noqa: E402
 from tallystick.runtime.process_group import payload  # noqa: E402
 from tallystick.runtime.protocols import comparison, functions, products, truncation  # noqa: E402
@@ -62,6 +63,8 @@ else:
     Secret = crypten.mpc.MPCTensor
 PRECISION_BITS = 16
 """Fraction bits of a shared real number."""
+MAX_MAGNITUDE = 2.0**20
+"""What is shared must be smaller, so that products of shared numbers fit the ring."""
 PROVIDER = "tallystick"
 _RECIPROCAL_BITS = 24
 _CPU = torch.device("cpu")
@@ -258,7 +261,16 @@ class _Refused:
 
 
 def encode(value: Tensor, precision_bits: int = PRECISION_BITS) -> Tensor:
-    """Return real numbers as fixed-point ring elements, rounded to nearest."""
+    """Return real numbers as fixed-point ring elements, rounded to nearest.
+
+    Raises:
+        DataError: a value is NaN or infinite, or leaves no room for a product.
+    """
+    if value.numel() and not bool(value.abs().max() < MAX_MAGNITUDE):
+        raise DataError(
+            f"a value to be shared is not a number below {MAX_MAGNITUDE:.0f} in magnitude; "
+            "standardise or scale the column that it comes from"
+        )
     return (value.double() * 2.0**precision_bits).round().long()
 
 
@@ -351,6 +363,18 @@ def _divide_in_place(self: Any, divisor: Any) -> Any:
         return self
     reciprocal = 1.0 / (divisor.double() if isinstance(divisor, Tensor) else torch.tensor(divisor))
     return self.mul_(reciprocal.float())
+
+
+_make_secret = Secret.__init__
+
+
+def _init_secret(self: Any, tensor: Any, *arguments: Any, **options: Any) -> None:
+    """CrypTen makes results as ``MPCTensor([])`` and fills them: spare it a sharing of nothing."""
+    if isinstance(tensor, list) and not tensor:
+        CrypTensor.__init__(self, requires_grad=False)
+        self.ptype = crypten.mpc.arithmetic
+        return
+    _make_secret(self, tensor, *arguments, **options)
 
 
 def _product(operation: str) -> Callable[..., Any]:
@@ -447,6 +471,7 @@ def _adapt() -> None:
     for operation in Product.OPERATIONS:
         setattr(crypten_beaver, operation, _product(operation))
     crypten_beaver.square = _square
+    Secret.__init__ = _init_secret
     Secret._ltz = _negative
     for function in ("sigmoid", "tanh", "exp", "log", "reciprocal", "inv_sqrt", "sqrt"):
         setattr(Secret, function, _function(function))

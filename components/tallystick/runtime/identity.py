@@ -118,6 +118,15 @@ def tls_contexts(
     return contexts[0], contexts[1]
 
 
+def days_left(member: Member) -> int:
+    """Return for how many more days a member's certificate is valid; nought or less: it is not."""
+    certificate = x509.load_pem_x509_certificate(member.certificate.encode())
+    now = datetime.now(UTC)
+    if now < certificate.not_valid_before_utc:
+        return 0
+    return (certificate.not_valid_after_utc - now).days
+
+
 def require_valid(members: Iterable[Member]) -> None:
     """Refuse certificates out of their time, which every TLS handshake would refuse.
 

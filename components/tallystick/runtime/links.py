@@ -323,10 +323,11 @@ class Link:
         )
 
     def _lost(self, cause: Exception | None = None) -> PeerLost:
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+        closed = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, closed):
             return PeerLost(
                 f"the connection with {self.peer!r} was damaged or tampered with on its way "
-                f"(TLS: {cause.reason}); nothing of this session was kept. Start the step again "
+                f"(TLS: {cause}); nothing of this session was kept. Start the step again "
                 "on every side, and if it happens again, have the network looked at",
                 at_fault=self.peer,
             )

@@ -65,6 +65,22 @@ class Meeting:
             PeerLost: a peer that stopped, with its reason.
             ConfigError: this party's port is taken or its address is not this machine's.
         """
+        return self._meet(timeout_s, all_of_them=True)
+
+    def meet_some(self, timeout_s: float) -> tuple[list[Link], dict[str, str]]:
+        """Connect with whoever comes; also return why the others could not be reached, by name.
+
+        Raises:
+            TallystickError: as for :meth:`meet`, but nobody's absence is an error.
+        """
+        links = self._meet(timeout_s, all_of_them=False)
+        here = {link.peer for link in links}
+        members = (*self._consortium.parties, self._consortium.dealer)
+        absent = [m.name for m in members if m.name not in {*here, self._hello.member}]
+        found = {name: self._refusals.get(name) or self._troubles.get(name) for name in absent}
+        return links, {name: reason or "it did not come" for name, reason in found.items()}
+
+    def _meet(self, timeout_s: float, *, all_of_them: bool) -> list[Link]:
         deadline = time.monotonic() + timeout_s
         me = self._hello.member
         rank = self._consortium.rank(me)
@@ -82,7 +98,9 @@ class Meeting:
         for target, *arguments in tasks:
             threading.Thread(target=target, args=arguments, daemon=True).start()
         try:
-            self._gather(awaited, later, deadline, timeout_s)
+            missing = self._gather(awaited, deadline)
+            if missing and all_of_them:
+                raise self._timeout(missing, timeout_s, unknown_too=not later.isdisjoint(missing))
             return list(self._links.values())
         except BaseException as error:
             self._leave(error)
@@ -92,23 +110,17 @@ class Meeting:
             if listener is not None:
                 listener.close()
 
-    def _gather(
-        self, awaited: set[str], later: set[str], deadline: float, timeout_s: float
-    ) -> None:
-        """Wait until everybody is here at one time."""
+    def _gather(self, awaited: set[str], deadline: float) -> list[str]:
+        """Wait until everybody is here at one time, or time is up; return who is missing."""
         with self._changed:
             while True:
                 self._drop_the_gone()
                 if self._error is not None:
                     raise self._error
                 missing = sorted(awaited - self._links.keys())
-                if not missing:
+                if not missing or time.monotonic() >= deadline:
                     self._over = True
-                    return
-                if time.monotonic() >= deadline:
-                    raise self._timeout(
-                        missing, timeout_s, unknown_too=not later.isdisjoint(missing)
-                    )
+                    return missing
                 self._changed.wait(min(_WATCH_S, max(0.0, deadline - time.monotonic())))
 
     def _drop_the_gone(self) -> None:

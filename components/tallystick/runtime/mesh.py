@@ -89,8 +89,8 @@ class Mesh:
         self.wait([receipt])
         return receipt.message
 
-    def wait(self, receipts: Iterable[Receipt] = ()) -> None:
-        """Wait until the receipts are filled and everything posted is sent.
+    def wait(self, receipts: Iterable[Receipt] = (), *, sent: bool = True) -> None:
+        """Wait until the receipts are filled, and by default until everything posted is sent.
 
         Raises:
             PeerTimeout: a peer fell silent, or took longer than :data:`WAIT_S`.
@@ -102,7 +102,7 @@ class Mesh:
         self.drive(
             lambda: (
                 all(receipt.done for receipt in pending)
-                and all(link.flushed for link in self.links.values())
+                and (not sent or all(link.flushed for link in self.links.values()))
             )
         )
         if any(receipt.ended for receipt in pending):

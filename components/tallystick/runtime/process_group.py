@@ -22,9 +22,12 @@ BACKEND = "tallystick"
 
 def payload(tensor: Tensor) -> memoryview:
     """Return the bytes of a contiguous CPU tensor of any dtype, without a copy."""
+    assert tensor.is_contiguous()
     if tensor.numel() == 0:
         return memoryview(b"")
-    return tensor.detach().reshape(-1).view(torch.uint8).numpy().data
+    # A single element counts as contiguous whatever its stride, which `view` would not have.
+    flat = tensor.detach().as_strided((tensor.numel(),), (1,))
+    return flat.view(torch.uint8).numpy().data
 
 
 class _Work(dist.Work):
@@ -162,7 +165,9 @@ class LinkProcessGroup(dist.ProcessGroup):
         target, receipt = self._expect(self._members[src], tensor)
 
         def finish() -> None:
-            self._mesh.wait([] if receipt is None else [receipt])
+            if receipt is not None:
+                # What we posted may not be asked for until we have received this.
+                self._mesh.wait([receipt], sent=False)
             if target is not tensor:
                 tensor.copy_(target)
 
@@ -234,7 +239,7 @@ def _combine(left: Tensor, right: Tensor, opts: Any) -> Tensor:
         return torch.maximum(left, right)
     if operation == ReduceOp.MIN:
         return torch.minimum(left, right)
-    raise ValueError(f"the reduction {operation} is not among SUM, BXOR, PRODUCT, MAX, MIN")
+    raise ValueError("a reduction must be one of SUM, BXOR, PRODUCT, MAX, MIN")
 
 
 def start(mesh: Mesh, members: Sequence[str], rank: int) -> None:

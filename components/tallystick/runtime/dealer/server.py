@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tallystick.runtime import events
+from tallystick.runtime import events, probe
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.dealer import correlations
 from tallystick.runtime.dealer.correlations import Correlation
@@ -102,7 +102,11 @@ class DealerServer:
         )
         send_hello(connection, ours)
         ours.check(Hello.decode(content, party))
-        self._gather(wanted, prepared(connection, party))
+        link = prepared(connection, party)
+        if ours.step == probe.STEP:  # each party's doctor is served by itself
+            threading.Thread(target=_answer_doctor, args=(link,), daemon=True).start()
+        else:
+            self._gather(wanted, link)
 
     def _gather(self, key: tuple[str, str], link: Link) -> None:
         with self._lock:
@@ -130,6 +134,15 @@ class DealerServer:
                     del gathered[party]
             if not gathered:
                 del self._waiting[key]
+
+
+def _answer_doctor(link: Link) -> None:
+    mesh = Mesh([link])
+    try:
+        probe.answer(mesh, link.peer)
+        mesh.end()
+    except TallystickError as error:
+        mesh.abort(type(error).__name__, str(error), None)
 
 
 def _refused(why: str) -> None:

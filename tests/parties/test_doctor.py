@@ -1,0 +1,49 @@
+"""``tallystick doctor`` between two parties and a dealer."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Place, make_place
+
+COMMAND = [sys.executable, "-m", "tallystick.cli", "doctor"]
+
+
+@pytest.fixture
+def place_without_dealer(tmp_path: Path) -> Place:
+    return make_place(tmp_path)
+
+
+def start(place: Place, party: str, timeout_s: float) -> "subprocess.Popen[str]":
+    options = ["--party", party, "--consortium", str(place.consortium)]
+    options += ["--identity", str(place.identity(party)), "--timeout-s", str(timeout_s)]
+    return subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, text=True)
+
+
+def test_parties_that_can_meet_are_told_so_on_both_sides(pair: Place):
+    doctors = {party: start(pair, party, 60) for party in pair.parties}
+    for party, doctor in doctors.items():
+        text, _ = doctor.communicate(timeout=90)
+        assert doctor.returncode == 0, text
+        assert "FIX" not in text
+        for peer in {*pair.parties, "notary"} - {party}:
+            for what in ("certificate", "name", "link", "speed", "clock"):
+                assert any(line.split()[1:3] == [peer, what] for line in text.splitlines())
+
+
+def test_whoever_is_missing_is_named_with_what_to_do(place_without_dealer: Place):
+    doctor = start(place_without_dealer, "alice", 2)
+    text, _ = doctor.communicate(timeout=60)
+    assert doctor.returncode == 4
+    lines = [line for line in text.splitlines() if line.startswith("FIX")]
+    assert [line.split()[1:3] for line in lines] == [["bob", "link"], ["notary", "link"]]
+    assert all("check that" in line for line in lines)
+
+
+def test_a_key_that_others_can_read_is_named(place_without_dealer: Place):
+    key = place_without_dealer.identity("alice") / "tls.key"
+    key.chmod(0o644)
+    text, _ = start(place_without_dealer, "alice", 1).communicate(timeout=60)
+    assert any(line.split()[:3] == ["FIX", "alice", "key"] for line in text.splitlines())
