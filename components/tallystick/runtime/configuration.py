@@ -1,6 +1,8 @@
 """The base of every step's configuration: where a KFP task's arguments become checked values."""
 
 import dataclasses
+import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from tallystick.runtime.errors import ConfigError
 
+_NAME = re.compile(r"[^\W_][\w.-]{0,99}")
 _PUBLIC = (str, int, float, bool)
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -38,9 +41,10 @@ class StepConfig:
         """Check what holds for every step."""
         for name in ("party", "session"):
             value = getattr(self, name)
-            if not 0 < len(value) <= 100 or not all(c.isalnum() or c in "-_." for c in value):
+            if not _NAME.fullmatch(value):
                 raise ConfigError(
-                    f"{name} must be 1 to 100 letters, digits, '-', '_' or '.', not {value!r}"
+                    f"{name} must be 1 to 100 letters, digits, '-', '_' or '.', and begin with a "
+                    f"letter or digit, not {value[:120]!r}"
                 )
         self.require(1 <= self.join_timeout_s <= 86_400, "join_timeout_s", "from 1 to 86400")
 
@@ -102,7 +106,7 @@ def _as_declared(name: str, hint: Any, value: Any) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int | float) and not isinstance(value, bool):
-        if value != int(value):
+        if not math.isfinite(value) or value != int(value):
             raise ConfigError(f"{name} must be a whole number, not {value!r}")
         return int(value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -73,7 +73,7 @@ class Manifest:
             )
         for name, digest in manifest.files.items():
             file = folder / name
-            if not _is_within(file, folder) or not file.is_file():
+            if not _is_file_within(file, folder):
                 raise DataError(f"{folder.name}: the file {name} is missing; run the step again")
             if file_digest(file) != digest:
                 raise DataError(
@@ -113,8 +113,8 @@ def _is_sound(content: dict[str, Any]) -> bool:
     )
 
 
-def _is_within(file: Path, folder: Path) -> bool:
+def _is_file_within(file: Path, folder: Path) -> bool:
     try:
-        return file.resolve().is_relative_to(folder.resolve())
+        return file.resolve().is_relative_to(folder.resolve()) and file.is_file()
     except (OSError, ValueError):
         return False

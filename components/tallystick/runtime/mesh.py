@@ -183,9 +183,9 @@ class Mesh:
 
     def abort(self, kind: str, message: str, at_fault: str | None) -> None:
         """Tell every peer that this member stops and why, as far as that is possible, and close."""
-        # At most six bytes a character in JSON: below the frame's limit.
+        # At most twelve bytes a character in JSON: below the frame's limit.
         reason = json.dumps(
-            {"kind": kind, "message": message[:2000], "at_fault": at_fault}
+            {"kind": kind, "message": message[:1000], "at_fault": at_fault}
         ).encode()
         with self._lock:
             links = [link for link in self.links.values() if not link.finished]

@@ -22,8 +22,8 @@ third party).
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -38,6 +38,9 @@ from tallystick.runtime.randomness import Stream
 
 MAX_ELEMENTS = 1 << 27
 """The most ring elements that one request may draw or derive: 1 GiB."""
+
+MAX_DIMENSIONS = 8
+Options = tuple[tuple[str, int | Shape], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class Product(Correlation):
     operation: str
     left: Shape
     right: Shape
-    options: tuple[tuple[str, int | Shape], ...] = ()
+    options: Options = ()
     """Keyword arguments of the operation (stride, padding...), sorted by name."""
 
     @cached_property
@@ -129,6 +132,12 @@ class Product(Correlation):
         """Compute a op b."""
         result: Tensor = getattr(torch, self.operation)(a, b, **dict(self.options))
         return result
+
+    def add_to(self, total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Add a op b to a tensor, in place."""
+        if self.operation == "mul":
+            return total.addcmul_(a, b)
+        return total.add_(self.apply(a, b))
 
     def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
         return (self.apply(*masks),)
@@ -293,29 +302,56 @@ def decode(content: Any) -> Correlation:
     Raises:
         ProtocolViolation: a kind, field or size that is not on the list.
     """
-    if not isinstance(content, dict) or content.get("kind") not in _KINDS:
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ProtocolViolation("a request of unknown kind reached the dealer")
-    kind = _KINDS[content["kind"]]
+    declared = {field.name: field.type for field in fields(_KINDS[kind])}
     try:
-        request = kind(
-            **{name: _frozen(value) for name, value in content.items() if name != "kind"}
-        )
-        if isinstance(request, Product) and request.operation not in Product.OPERATIONS:
-            raise ValueError
+        if content.keys() != {"kind", *declared}:
+            raise ValueError("other fields than the kind has")
+        values = {name: _READERS[hint](content[name]) for name, hint in declared.items()}
+        request = _KINDS[kind](**values)
         request.check()
-    except (TypeError, ValueError, RuntimeError, AttributeError):
-        raise ProtocolViolation(f"a malformed request for {kind.KIND} reached the dealer") from None
+    except (ValueError, OverflowError):
+        raise ProtocolViolation(f"a malformed request for {kind} reached the dealer") from None
     return request
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_frozen(entry) for entry in value)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError
-    if isinstance(value, int) and not -(1 << 31) < value < (1 << 31):
-        raise ValueError
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_ELEMENTS:
+        raise ValueError("not a whole number in range")
+    return int(value)
+
+
+def _shape(value: Any) -> Shape:
+    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS:
+        raise ValueError("not a shape")
+    return tuple(_whole(size) for size in value)
+
+
+def _operation(value: Any) -> str:
+    if not isinstance(value, str) or value not in Product.OPERATIONS:
+        raise ValueError("not an operation that is dealt for")
     return value
+
+
+def _options(value: Any) -> Options:
+    if not isinstance(value, list) or not all(isinstance(o, list) and len(o) == 2 for o in value):
+        raise ValueError("not a list of options")
+    if not all(isinstance(name, str) for name, _ in value):
+        raise ValueError("an option without a name")
+    return tuple(
+        (name, _shape(setting) if isinstance(setting, list) else _whole(setting))
+        for name, setting in value
+    )
+
+
+_READERS: Mapping[Any, Callable[[Any], Any]] = {
+    int: _whole,
+    str: _operation,
+    Shape: _shape,
+    Options: _options,
+}
 
 
 def deal(request: Correlation, streams: Sequence[Stream]) -> list[Tensor]:

@@ -12,6 +12,8 @@ from torch import Tensor
 DIGITS = 16
 WORDS = DIGITS // 2
 _DIGIT_BITS = 4
+_AT_ONCE = 1 << 14
+"""Elements that are looked up at once, so that they stay in the processor's cache."""
 
 
 def _table_of(p: int) -> int:
@@ -48,13 +50,25 @@ def look_up(words: Tensor, public: Tensor) -> tuple[Tensor, Tensor]:
         (shares of) the bits [v_j < p_j] and [v_j = p_j] for the digits j from the lowest, each
         packed along n: int64 words of shape [16, ceil(n / 64)].
     """
+    count = public.numel()
+    below = torch.empty((DIGITS, (count + 63) // 64), dtype=torch.int64)
+    equal = torch.empty_like(below)
+    for begin in range(0, count, _AT_ONCE):
+        rows, packed = slice(begin, begin + _AT_ONCE), slice(begin // 64, (begin + _AT_ONCE) // 64)
+        entries = _entries(words[:, rows], public[rows])
+        below[:, packed], equal[:, packed] = pack(entries & 1), pack(entries >> 1)
+    return below, equal
+
+
+def _entries(words: Tensor, public: Tensor) -> Tensor:
+    """Return the table entries, two bits each: uint8 of shape [16, n]."""
     entries = torch.empty((DIGITS, public.numel()), dtype=torch.uint8)
     for index in range(DIGITS):
-        shift = 2 * digit(public, index)
+        shift = digit(public, index).bitwise_left_shift_(1)
         if index % 2:
             shift += 32
-        entries[index] = (words[index // 2] >> shift) & 3
-    return pack(entries & 1), pack(entries >> 1)
+        entries[index] = (words[index // 2] >> shift).bitwise_and_(3)
+    return entries
 
 
 def pack(bits: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def product(context: Context, request: Product, x: Tensor, y: Tensor) -> Tensor:
     a, b, c = context.obtain(request)
     e, d = _open_both(context.open_sum, x - a, y - b)
     right = b + d if context.rank == 0 else b
-    return c.add_(request.apply(e, right)).add_(request.apply(a, d))
+    return request.add_to(request.add_to(c, e, right), a, d)
 
 
 def square(context: Context, x: Tensor) -> Tensor:
