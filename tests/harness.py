@@ -20,10 +20,16 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from tallystick.runtime import meeting
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.consortium import Consortium, Member
@@ -94,6 +100,29 @@ def make_place(folder: Path, parties: int = 2, *, proxied: Sequence[str] = ()) -
     ]
     Consortium(parties=tuple(members[:-1]), dealer=members[-1]).save(place.consortium)
     return place
+
+
+def certificate(
+    name: str,
+    begin_days: float,
+    end_days: float,
+    signer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None = None,
+) -> tuple[str, str]:
+    """Return the PEM of a certificate and of its key; self-signed unless there is a signer."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer[0].subject if signer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=begin_days))
+        .not_valid_after(now + timedelta(days=end_days))
+        .sign(signer[1] if signer else key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return made.public_bytes(Encoding.PEM).decode(), secret.decode()
 
 
 @contextlib.contextmanager

@@ -39,6 +39,14 @@ MAX_HEARTBEATS = 1 << 16
 _READ_BYTES = 1 << 30
 # A frame up to this size is sent in one piece with its header: one TLS record, one system call.
 _JOIN_BYTES = 16_000
+_RECORD_BYTES = 1 << 14
+_MAX_BYTES = {
+    DATA: None,  # exactly what was asked for
+    MESSAGE: MAX_MESSAGE_BYTES,
+    HEARTBEAT: 0,
+    ABORT: MAX_ABORT_BYTES,
+    END: 0,
+}
 _SEQUENCE_MASK = 0xFFFFFFFF
 
 
@@ -84,6 +92,8 @@ class Link:
         self._receive_sequence = 0
         self._header = memoryview(bytearray(HEADER.size))
         self._header_filled = 0
+        self._record = memoryview(bytearray(_RECORD_BYTES))
+        self._begin = self._end = 0
         self._kind = 0
         self._length = 0
         self._payload: memoryview | None = None
@@ -192,6 +202,8 @@ class Link:
                 if self._payload is None and not self._open_payload():
                     return
                 self._read_payload()
+                if self._kind in (DATA, MESSAGE) and not (self._data or self._messages):
+                    return  # whatever else has come can wait until somebody asks
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except (OSError, ValueError) as error:
@@ -205,16 +217,9 @@ class Link:
         self._kind, sequence, self._length = HEADER.unpack(self._header)
         if sequence != self._receive_sequence:
             raise self._violation("a frame out of sequence")
-        limits = {
-            DATA: None,
-            MESSAGE: MAX_MESSAGE_BYTES,
-            HEARTBEAT: 0,
-            ABORT: MAX_ABORT_BYTES,
-            END: 0,
-        }
-        if self._kind not in limits:
+        if self._kind not in _MAX_BYTES:
             raise self._violation("a frame of unknown kind")
-        limit = limits[self._kind]
+        limit = _MAX_BYTES[self._kind]
         if limit is not None and self._length > limit:
             raise self._violation("a frame over its size limit")
         self._heartbeats += self._kind == HEARTBEAT
@@ -264,8 +269,19 @@ class Link:
             for receipt in (*self._data, *self._messages):
                 receipt.done = receipt.ended = True
 
-    def _receive(self, buffer: memoryview) -> int:
-        count = self.connection.recv_into(buffer[:_READ_BYTES])
+    def _receive(self, target: memoryview) -> int:
+        """Move some bytes to where they belong: small ones by way of a buffer of one TLS record."""
+        if self._begin == self._end:
+            if len(target) >= _RECORD_BYTES:
+                return self._read(target[:_READ_BYTES])
+            self._begin, self._end = 0, self._read(self._record)
+        count = min(len(target), self._end - self._begin)
+        target[:count] = self._record[self._begin : self._begin + count]
+        self._begin += count
+        return count
+
+    def _read(self, buffer: memoryview) -> int:
+        count = self.connection.recv_into(buffer)
         if count == 0:
             raise self._lost()
         self.counters.received_bytes += count

@@ -94,7 +94,7 @@ class LinkProcessGroup(dist.ProcessGroup):
     def allreduce(self, tensors: list[Tensor], opts: Any = None) -> _Work:
         """Combine everybody's tensor at everybody: each sends its tensor to each, in one round."""
         (tensor,) = tensors
-        tensor.copy_(self._combined(tensor, self._exchange(tensor), opts))
+        self._combine(tensor, self._exchange(tensor), opts)
         return _Work(result=tensors)
 
     def reduce(self, tensors: list[Tensor], opts: Any) -> _Work:
@@ -102,7 +102,7 @@ class LinkProcessGroup(dist.ProcessGroup):
         (tensor,) = tensors
         if self._rank != opts.rootRank:
             return self._send(tensor, opts.rootRank)
-        tensor.copy_(self._combined(tensor, self._collect(tensor), opts))
+        self._combine(tensor, self._collect(tensor), opts)
         return _Work(result=tensors)
 
     def broadcast(self, tensors: list[Tensor], opts: Any) -> _Work:
@@ -178,13 +178,17 @@ class LinkProcessGroup(dist.ProcessGroup):
         self.allreduce([torch.zeros(1, dtype=torch.int64)])
         return _Work()
 
-    def _combined(self, own: Tensor, others: dict[int, Tensor], opts: Any) -> Tensor:
-        """Combine in rank order: floating-point sums must be the same at everybody."""
-        parts = {self._rank: own, **others}
+    def _combine(self, tensor: Tensor, others: dict[int, Tensor], opts: Any) -> None:
+        """Combine in place, in rank order: floating-point sums must be the same at everybody."""
+        operation = _operation(opts)
+        parts = {self._rank: tensor, **others}
+        # The first two parts may be overwritten at once; a later one is needed until its turn.
+        target = tensor if self._rank < 2 else torch.empty_like(tensor)
         combined = parts[0]
         for rank in range(1, len(self._members)):
-            combined = _combine(combined, parts[rank], opts)
-        return combined
+            combined = operation(combined, parts[rank], out=target)
+        if target is not tensor:
+            tensor.copy_(target)
 
     def _exchange(self, tensor: Tensor) -> dict[int, Tensor]:
         """Send a tensor to each peer and take one like it from each."""
@@ -227,18 +231,17 @@ class LinkProcessGroup(dist.ProcessGroup):
         return target, self._mesh.expect(name, payload(target))
 
 
-def _combine(left: Tensor, right: Tensor, opts: Any) -> Tensor:
-    operation = ReduceOp.SUM if opts is None else opts.reduceOp
-    if operation == ReduceOp.SUM:
-        return left + right
-    if operation == ReduceOp.BXOR:
-        return left ^ right
-    if operation == ReduceOp.PRODUCT:
-        return left * right
-    if operation == ReduceOp.MAX:
-        return torch.maximum(left, right)
-    if operation == ReduceOp.MIN:
-        return torch.minimum(left, right)
+def _operation(opts: Any) -> Callable[..., Tensor]:
+    wanted = ReduceOp.SUM if opts is None else opts.reduceOp
+    for operation, function in (
+        (ReduceOp.SUM, torch.add),
+        (ReduceOp.BXOR, torch.bitwise_xor),
+        (ReduceOp.PRODUCT, torch.mul),
+        (ReduceOp.MAX, torch.maximum),
+        (ReduceOp.MIN, torch.minimum),
+    ):
+        if wanted == operation:
+            return function
     raise ValueError("a reduction must be one of SUM, BXOR, PRODUCT, MAX, MIN")
 
 
