@@ -1,10 +1,11 @@
 """Who holds what: the parties tell each other their column names and settle one joint order."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tallystick.runtime.errors import ConfigError, ProtocolViolation
+from tallystick.runtime.errors import ConfigError, PeerError, ProtocolViolation
 from tallystick.runtime.session import Session
 
 
@@ -37,6 +38,19 @@ class Layout:
         for party, answer in zip(session.parties, answers, strict=True):
             by_party[party], holds = _checked(party, answer)
             owners += [party] if holds else []
+        try:
+            return cls._settled(by_party, owners, label)
+        except ConfigError:
+            # Every party finds the same error. Once all have heard from each other again, none is
+            # blamed by another for having stopped first.
+            with contextlib.suppress(PeerError):
+                session.exchange({"layout": "refused"})
+            raise
+
+    @classmethod
+    def _settled(
+        cls, by_party: Mapping[str, tuple[str, ...]], owners: Sequence[str], label: str
+    ) -> Self:
         if not owners:
             raise ConfigError(
                 f"no party holds the label {label!r}; {_holdings(by_party)}; "

@@ -1,6 +1,8 @@
 """A step's life around its computation: it ends well, or with a named error on every side."""
 
+import atexit
 import functools
+import gc
 import sys
 import time
 import typing
@@ -45,6 +47,8 @@ def step(name: str) -> Callable[[Callable[[C], int]], Callable[[C | Mapping[str,
         @functools.wraps(function)
         def run(config: C | Mapping[str, Any]) -> int:
             begin = time.monotonic()
+            # Taking torch and mlflow apart at the end of the process would cost a second or two.
+            atexit.register(gc.freeze)
             outcome.joined, outcome.reveals, outcome.results = False, None, None
             told = _told(config)
             events.set_context(session=told["session"], step=name, party=told["party"])
@@ -56,8 +60,8 @@ def step(name: str) -> Callable[[Callable[[C], int]], Callable[[C | Mapping[str,
             except TallystickError as error:
                 _fail(error)
                 # Of a fault among the peers they learn by themselves, from whom it concerns.
-                if parsed is not None and not outcome.joined and not isinstance(error, PeerError):
-                    _tell_the_others(parsed, name, error)
+                if not outcome.joined and not isinstance(error, PeerError):
+                    _tell_the_others(parsed or config, name, error)
                 sys.exit(error.exit_code)
             except Exception as error:
                 # Its text may hold anything: the event and the others get its kind alone.
@@ -99,10 +103,14 @@ def _fail(error: TallystickError) -> None:
     )
 
 
-def _tell_the_others(config: StepConfig, name: str, error: TallystickError) -> None:
+def _tell_the_others(
+    config: StepConfig | Mapping[str, Any], name: str, error: TallystickError
+) -> None:
     from tallystick.runtime.session import decline
 
     try:
+        if not isinstance(config, StepConfig):  # what all steps are told may still be well
+            config = StepConfig.from_task(config)
         decline(config, name, error)
     except TallystickError:
         return  # whoever cannot be told finds out at its own deadline

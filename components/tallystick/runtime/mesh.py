@@ -119,13 +119,12 @@ class Mesh:
         links = list(self.links.values())
         with self._lock:
             while True:
-                for link in links:
-                    if not link.flushed:
-                        link.flush()
-                    if not link.stalled:
-                        link.fill()
+                failure = self._move(links)
+                # Whoever has all it needs does not care that a peer has stopped since.
                 if done():
                     break
+                if failure is not None:
+                    raise failure
                 self._check_deadlines(links, start)
                 poll = select.poll()
                 for link in links:
@@ -137,6 +136,20 @@ class Mesh:
                 poll.poll(HEARTBEAT_S * 1000)
                 self._heartbeats()
         self.waiting_s += time.monotonic() - start
+
+    @staticmethod
+    def _move(links: list[Link]) -> TallystickError | None:
+        """Send and read what is possible now; return the first error."""
+        failure = None
+        for link in links:
+            try:
+                if not link.flushed:
+                    link.flush()
+                if not link.stalled:
+                    link.fill()
+            except TallystickError as error:
+                failure = failure or error
+        return failure
 
     def _check_deadlines(self, links: list[Link], start: float) -> None:
         now = time.monotonic()

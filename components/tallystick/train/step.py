@@ -88,7 +88,8 @@ def run(config: Config) -> int:
         session.agree(manifest)
         parameters = {WEIGHTS: trainer.weights.share}
         artifact.write(session.output(config.trained), parameters, manifest)
-        log.json("reveals/train.json", session.ledger.as_json())
+        for past in manifest.history:
+            log.json(f"reveals/{past['step']}.json", past["reveals"])
         config.metrics.log_metric("loss", losses[-1])  # type: ignore[attr-defined]
         session.result(loss=losses[-1])
     return config.epochs
