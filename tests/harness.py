@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from tallystick.runtime import meeting
+from tallystick.runtime import meeting, mesh
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.consortium import Consortium, Member
 from tallystick.runtime.dealer import server
@@ -230,9 +231,13 @@ def _logged(place: Place, log: Path, function: Callable[..., Any], arguments: An
 
 def _begin(place: Place) -> None:
     """Make a forked process ready."""
-    # The server ends when the tests do, however they do; its children must not outlive it.
+    # The server ends when nobody holds its pipe: the tests do, however they end, and we must not.
+    # When it ends, we are killed, though we be stopped.
+    server_of_forks: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    os.close(server_of_forks._forkserver_alive_fd)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     torch.set_num_threads(1)
+    mesh.HEARTBEAT_S = 0.5  # so that a test of silence is short
     meeting.listen = server.listen = place.listen
 
 

@@ -59,3 +59,18 @@ def test_what_does_not_fit_is_refused_before_it_is_shared(value: float) -> None:
     with pytest.raises(DataError, match="is not a number below") as caught:
         engine.encode(torch.tensor([1.0, value, 2.0]))
     assert str(value) not in str(caught.value)
+
+
+@pytest.mark.parametrize("opening", ["get_plain_text", "reveal"])
+def test_a_secret_is_opened_by_the_ledger_alone(opening: str) -> None:
+    secret = engine.Secret.from_shares(torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(ConfigError, match="opened by the ledger alone"):
+        getattr(secret, opening)()
+
+
+@pytest.mark.parametrize("message", ["send_obj", "recv_obj", "broadcast_obj"])
+def test_pickled_messages_are_refused(message: str) -> None:
+    from crypten.communicator import DistributedCommunicator
+
+    with pytest.raises(ConfigError, match="pickled objects are refused"):
+        getattr(DistributedCommunicator, message)(object(), {"a": 1}, 0)

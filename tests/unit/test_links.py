@@ -156,6 +156,16 @@ def test_raw_bytes_where_a_message_is_due_end_the_step() -> None:
         receiver.fill()
 
 
+def test_a_frame_that_came_early_is_no_better_when_another_is_asked_for() -> None:
+    receiver = link(frame(DATA, 0, b"1234"))
+    receiver.fill()
+    assert receiver.stalled
+    receiver.expect_message()
+    assert not receiver.stalled
+    with pytest.raises(ProtocolViolation, match="something else than was due"):
+        receiver.fill()
+
+
 def test_after_our_end_nothing_but_the_peers_end_is_taken() -> None:
     receiver = link(frame(HEARTBEAT, 0, b"") + frame(DATA, 1, b"1234"))
     receiver.post(END)

@@ -260,6 +260,13 @@ class _Refused:
         raise ConfigError(f"crypten's {self._what} is refused: {self._why}")
 
 
+def _refuse(why: str) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ConfigError(why)
+
+    return refuse
+
+
 def encode(value: Tensor, precision_bits: int = PRECISION_BITS) -> Tensor:
     """Return real numbers as fixed-point ring elements, rounded to nearest.
 
@@ -473,6 +480,9 @@ def _adapt() -> None:
     crypten_beaver.square = _square
     Secret.__init__ = _init_secret
     Secret._ltz = _negative
+    Secret.get_plain_text = Secret.reveal = _refuse("a secret is opened by the ledger alone")
+    for message in ("send_obj", "recv_obj", "broadcast_obj"):
+        setattr(DistributedCommunicator, message, _refuse("pickled objects are refused"))
     for function in ("sigmoid", "tanh", "exp", "log", "reciprocal", "inv_sqrt", "sqrt"):
         setattr(Secret, function, _function(function))
     ArithmeticSharedTensor.div_ = _divide_in_place

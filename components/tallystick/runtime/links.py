@@ -183,7 +183,8 @@ class Link:
             return False
         if self._header_filled < HEADER.size or self._payload is not None:
             return False
-        return not (self._data if self._kind == DATA else self._messages)
+        asked, other = self._asked()
+        return not (asked or other or self.finished)
 
     def fill(self) -> None:
         """Read what has arrived, as far as somebody asked for it.
@@ -227,12 +228,15 @@ class Link:
             raise self._violation("a flood of heartbeats")
         self._receive_sequence = (self._receive_sequence + 1) & _SEQUENCE_MASK
 
+    def _asked(self) -> tuple[deque[Receipt], deque[Receipt]]:
+        """Return who waits for the frame that has begun, and who for the other kind."""
+        queues = self._data, self._messages
+        return queues if self._kind == DATA else queues[::-1]
+
     def _open_payload(self) -> bool:
         """Find the place for the payload; say whether there is one yet."""
         if self._kind in (DATA, MESSAGE):
-            asked, other = self._data, self._messages
-            if self._kind == MESSAGE:
-                asked, other = other, asked
+            asked, other = self._asked()
             if not asked and (other or self.finished):
                 # Both sides run the same program, so a frame that is early may wait. This one
                 # stands in the place of another, and waiting would have no end.

@@ -36,6 +36,7 @@ __all__ = ["Hello", "Meeting"]
 
 _RETRY_S = 0.05
 _MAX_RETRY_S = 1.0
+_BESIDE_S = 0.2
 _WATCH_S = 0.25
 
 
@@ -53,6 +54,8 @@ class Meeting:
         """Why somebody was turned away, by name where it is known."""
         self._troubles: dict[str, str] = {}
         """What the network said at the last attempt to reach a member."""
+        self._patience: dict[str, float] = {}
+        """The longest pause before a member is dialled again, where it is a special one."""
         self._over = False
         self._changed = threading.Condition()
 
@@ -173,7 +176,7 @@ class Meeting:
                     break
             else:
                 time.sleep(pause)
-                pause = min(pause * 1.5, _MAX_RETRY_S)
+                pause = min(pause * 1.5, self._patience.get(member.name, _MAX_RETRY_S))
 
     def _dial_once(self, member: Member, address: tuple[Any, ...]) -> Link | None:
         family, where = address
@@ -200,8 +203,9 @@ class Meeting:
         try:
             send_hello(connection, self._hello)
             content = receive_hello(connection)
-            if content is None:  # another session or step listens there
+            if content is None:  # another session or step listens there, and ours may beside it
                 connection.close()
+                self._patience[member.name] = _BESIDE_S
                 return None
             self._hello.check(Hello.decode(content, member.name))
             return prepared(connection, member.name)

@@ -52,6 +52,8 @@ class Session:
         self.ledger = Ledger(self.parties, engine)
         self._mesh = mesh
         self._outputs: dict[Path, Path] = {}
+        self._published: list[Path] = []
+        self._replaced: dict[Path, Path] = {}
         self._results: dict[str, float] = {}
 
     @classmethod
@@ -84,6 +86,11 @@ class Session:
                 session._discard()
             _stop(mesh, error)
             raise
+
+    @property
+    def mesh(self) -> Mesh:
+        """The links, for a protocol that sends bytes of its own."""
+        return self._mesh
 
     @property
     def rounds(self) -> int:
@@ -162,16 +169,36 @@ class Session:
                     "run the same step; nothing was published",
                     at_fault=name,
                 )
-        for path, aside in self._outputs.items():
-            _remove(path)
-            aside.rename(path)
-        self._mesh.end()
+        self._publish()
+        # Whoever is not told that all have published takes its own outputs back.
+        self.exchange({"published": True})
+        try:
+            self._mesh.end()
+        except TallystickError:  # all have said that they are through; a peer only left in haste
+            self._mesh.close()
+        for replaced in self._replaced.values():
+            _remove(replaced)
         life.outcome.reveals = self.ledger.as_json()
         life.outcome.results = self._results
 
+    def _publish(self) -> None:
+        for path, aside in self._outputs.items():
+            if path.exists():
+                replaced = path.with_name(f".{path.name}.replaced")
+                _remove(replaced)
+                path.rename(replaced)
+                self._replaced[path] = replaced
+            aside.rename(path)
+            self._published.append(path)
+
     def _discard(self) -> None:
+        """Leave everything as it was before the step."""
         for aside in self._outputs.values():
             _remove(aside)
+        for path in self._published:
+            _remove(path)
+        for path, replaced in self._replaced.items():
+            replaced.rename(path)
 
 
 def decline(config: StepConfig, step: str, error: TallystickError) -> None:
