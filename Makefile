@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt compile bench clean
+.PHONY: help setup demo test lint fmt compile bench bench-psi clean
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +42,19 @@ fmt: $(READY) ## format the code
 compile: $(READY) ## write pipelines/compiled/*.yaml, the packages for the Kubeflow UI
 	$(BIN)/python -m pipelines.build
 
+bench-psi: $(READY) $(PEERS)/spu/.ready $(PEERS)/openmined/.ready ## time PSI beside SPU's and OpenMined's, in one run
+	$(BIN)/python -m tests.benchmarks.psi
+
+# Each peer has an environment of its own, for their pins and ours do not go together.
+$(PEERS)/spu/.ready: PACKAGE = spu==0.9.5
+$(PEERS)/openmined/.ready: PACKAGE = openmined-psi==2.0.6
+$(PEERS)/%/.ready:
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check $(PACKAGE)
+	touch $@
+
 bench: $(READY) ## time this against stock CrypTen over Gloo, in one run
 	$(BIN)/python -m tests.benchmarks
 
 clean: ## remove the environment, the demo and caches
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from kfp import compiler
 
+from pipelines.intersection import intersection
 from pipelines.training import training
 
-PIPELINES = (training,)
+PIPELINES = (intersection, training)
 COMPILED = Path(__file__).parent / "compiled"
 
 

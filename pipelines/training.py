@@ -1,24 +1,13 @@
 """One party's side of the whole job: from its own table to a model on everybody's columns."""
 
-from typing import Any
-
-from kfp import dsl, kubernetes
+from kfp import dsl
 from tallystick.encode.component import encode
 from tallystick.evaluate.component import evaluate
 from tallystick.export.component import export
 from tallystick.psi.component import psi
 from tallystick.train.component import train
 
-# A task that outlives a day waits for peers that will not come: its pod is taken back.
-TIMEOUT_S = 86_400
-
-
-def secure(task: Any) -> Any:
-    """Mark a task as one side of a joint execution: never cached, never without an end.
-
-    A party whose task came from the cache would strand its peers, who wait for it to join.
-    """
-    return kubernetes.set_timeout(task.set_caching_options(False), TIMEOUT_S)
+from pipelines.secure import secure
 
 
 @dsl.pipeline(name="training")
@@ -37,7 +26,11 @@ def training(
     test_fraction: float = 0.2,
     seed: int = 0,
     standardise: bool = True,
+    normalise: list[str] = ["nfkc", "strip"],  # noqa: B006  KFP takes it as it is written here.
+    on_duplicate: str = "error",
+    protocol: str = "aided",
     min_intersection: int = 10,
+    compare_shapes: bool = False,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
     join_timeout_s: int = 300,
     consortium: str = "/etc/tallystick/consortium.yaml",
@@ -63,7 +56,11 @@ def training(
         test_fraction: The part of the rows held out for evaluation, between 0 and 1.
         seed: Decides which rows are held out and the order of the batches.
         standardise: Whether each party scales its features to mean 0 and deviation 1.
+        normalise: What is done to ids before they are compared: some of nfkc, strip, case, integer.
+        on_duplicate: error to refuse rows that repeat an id, first to keep the first of them.
+        protocol: aided to match rows with the dealer's help, ecdh between the parties alone.
         min_intersection: Stop, and write nothing, when fewer rows than this match.
+        compare_shapes: Whether the parties tell each other what their ids look like.
         export_to: Names of the parties that the model is opened to; with none it stays shared.
         join_timeout_s: How long each task waits for the other parties to come, in seconds.
         consortium: Path of the consortium file: who takes part, where, by which certificate.
@@ -73,7 +70,18 @@ def training(
     joint["join_timeout_s"] = join_timeout_s
 
     matched = secure(
-        psi(data=data, id_columns=id_columns, min_intersection=min_intersection, **joint)
+        psi(
+            data=data,
+            id_columns=id_columns,
+            normalise=normalise,
+            on_duplicate=on_duplicate,
+            protocol=protocol,
+            result="all",
+            receiver="",
+            min_intersection=min_intersection,
+            compare_shapes=compare_shapes,
+            **joint,
+        )
     )
     encoded = secure(
         encode(

@@ -136,7 +136,7 @@ def test_when_one_is_stopped_every_other_ends_by_name_and_it_does_too_when_it_wa
         stopped.signal(signal.SIGCONT)
         if victim != DEALER:
             assert runs[victim].wait(10) == 4
-            assert runs[victim].failed["kind"] == "PeerLost"
+            assert runs[victim].failed["kind"] in ("PeerLost", "PeerTimeout")
         steps.clear(runs)
     finally:
         stopped.signal(signal.SIGCONT)

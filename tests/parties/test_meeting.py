@@ -35,10 +35,15 @@ from tallystick.runtime.meeting import Meeting
 from tests import harness
 from tests.harness import DEALER, Place
 
+_met: list[Link] = []
+
 
 @pytest.fixture(autouse=True)
-def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+def _brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(mesh, "LINGER_S", 0.3)
+    yield
+    while _met:
+        _met.pop().close()
 
 
 @pytest.fixture
@@ -69,11 +74,9 @@ class served:
 
 
 def meet(place: Place, name: str, timeout_s: float = 15, **changes: Any) -> list[str]:
-    """Meet and part; return whom the party met."""
+    """Return whom the party met; they stay together until the test ends."""
     links = meet_and_stay(place, name, timeout_s, **changes)
-    time.sleep(0.3)  # the others may still be about to come
-    for link in links:
-        link.close()
+    _met.extend(links)
     return sorted(link.peer for link in links)
 
 
@@ -163,7 +166,7 @@ def test_a_party_that_goes_before_all_have_come_may_come_again(three: Place) -> 
 
     def alice() -> list[str]:
         links = alices.meet(15)
-        time.sleep(0.3)
+        _met.extend(links)
         return sorted(link.peer for link in links)
 
     def bob() -> list[str]:

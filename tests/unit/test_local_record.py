@@ -47,6 +47,14 @@ def test_progress_is_put_into_words() -> None:
     }
     assert progress({**event, "unit": "epoch", "loss": 0.212345}) == "epoch 3/10, loss 0.2123"
     assert progress({**event, "unit": "rows"}) == "rows 3/10"
+    assert progress({**event, "unit": "rows", "left_s": 12.3}) == "rows 3/10, 12 s left"
+
+
+def test_a_profile_of_ids_is_put_into_words() -> None:
+    event = {"event": "profile", "rows": 4, "distinct": 3, "shapes": {"99-AA": 0.75, "a": 0.25}}
+    assert Record(["alice"], ["psi"]).take("alice", event) == (
+        "4 rows, 3 different ids, they look like 99-AA (75%), a (25%)"
+    )
 
 
 def test_a_step_goes_from_waiting_to_done() -> None:
@@ -88,7 +96,7 @@ def test_what_runs_at_the_end_was_stopped() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", ["finished", "failed", "progress", "exited", "warning", "unknown"]
+    "event", ["finished", "failed", "progress", "profile", "exited", "warning", "unknown"]
 )
 def test_an_event_without_its_fields_does_no_harm(event: str) -> None:
     Record(["alice"], ["psi"]).take("alice", {"event": event, "results": 3, "seconds": "x"})

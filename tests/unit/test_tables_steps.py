@@ -1,10 +1,10 @@
-"""The steps psi and encode between parties that are threads, on a session that is in memory.
+"""The step encode, after psi, between parties that are threads, on a session that is in memory.
 
 The session stands in for the network, the dealer and the engine; all else is the real thing.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from tallystick.encode import step as encode_step
 from tallystick.psi import step as psi_step
+from tallystick.runtime.dealer import matching
 from tallystick.runtime.engine import PRECISION_BITS
 from tallystick.runtime.errors import (
     ConfigError,
@@ -38,8 +39,6 @@ class Meeting:
 
     parties: tuple[str, ...]
     tamper: Callable[[str, Any], Any] = lambda party, message: message
-    tamper_matches: Callable[[np.ndarray], np.ndarray] = lambda positions: positions
-    seen_by_dealer: dict[str, np.ndarray] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
 
@@ -101,15 +100,8 @@ class InMemorySession:
     def result(self, **numbers: float) -> None:
         self.meeting.results[self.party] = numbers
 
-    def match(self, pseudonyms: np.ndarray, minimum: int) -> np.ndarray:
-        self.meeting.seen_by_dealer[self.party] = pseudonyms
-        sent = self.meeting.gather(self.party, [row.tobytes() for row in pseudonyms])
-        common = set(sent[0]).intersection(*sent)
-        if len(common) < minimum:
-            raise DataError("too few rows match")
-        own = sent[self.rank]
-        positions = np.array([i for i, row in enumerate(own) if row in common], dtype=np.int64)
-        return self.meeting.tamper_matches(positions)
+    def match(self, counts: Sequence[int], **wanted: Any) -> "InMemoryMatching":
+        return InMemoryMatching(self)
 
     def share_ring(
         self, value: torch.Tensor | None, owner: int, shape: Sequence[int]
@@ -126,6 +118,18 @@ class InMemorySession:
         masks = torch.from_numpy(words)
         share = masks[self.rank] - masks[self.rank - 1]
         return share + gathered[owner] if self.rank == owner else share
+
+
+class InMemoryMatching:
+    def __init__(self, session: InMemorySession) -> None:
+        self.session, self.enough, self.matched = session, True, 0
+
+    def run(self, tables: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        sent = self.session.meeting.gather(self.session.party, list(tables))
+        for ranges in zip(*sent, strict=True):
+            bits = matching.common(ranges)[self.session.rank]
+            self.matched += int(bits.sum())
+            yield bits
 
 
 class World:
@@ -229,115 +233,6 @@ def reconstruct(world: World) -> tuple[np.ndarray, np.ndarray]:
 
 def manifests(world: World, artifact: str, kind: str) -> list[Manifest]:
     return [Manifest.read(world.folder / party / artifact, kind) for party in world.tables]
-
-
-# psi
-
-
-@pytest.mark.parametrize("num_parties", [2, 3])
-def test_all_parties_keep_the_common_rows_in_one_order(world: World, num_parties: int) -> None:
-    if num_parties == 3:
-        world.tables["carol"] = pd.DataFrame({"id": [f"planted{i:03}" for i in range(5, 35)]})
-    meeting, outcomes = world.psi()
-    common = set.intersection(*(set(table["id"]) for table in world.tables.values()))
-    assert outcomes == dict.fromkeys(world.tables, len(common))
-    orders = [list(world.aligned(party)["id"]) for party in world.tables]
-    assert all(order == orders[0] for order in orders)
-    assert set(orders[0]) == common
-    assert orders[0] != sorted(orders[0])
-    for party, table in world.tables.items():
-        expected = table.set_index("id").loc[orders[0]].reset_index()
-        pd.testing.assert_frame_equal(world.aligned(party), expected, check_dtype=False)
-        assert meeting.results[party] == {"rows_matched": len(common)}
-    joints = [manifest.joint for manifest in manifests(world, "aligned", "aligned")]
-    assert all(joint == joints[0] for joint in joints)
-    assert joints[0]["rows"] == len(common)
-    assert len(bytes.fromhex(joints[0]["row_order"])) == 32
-
-
-def test_the_ledger_and_the_history_say_what_psi_reveals(world: World) -> None:
-    meeting, _ = world.psi()
-    for party, manifest in zip(world.tables, manifests(world, "aligned", "aligned"), strict=True):
-        entries = meeting.ledgers[party].entries
-        assert [(entry.count, entry.to) for entry in entries] == [
-            (1, ("alice", "bob")),
-            (30, ("alice", "bob")),
-        ]
-        (entry,) = manifest.history
-        assert entry["session"] == "credit-1"
-        assert [reveal["count"] for reveal in entry["reveals"]] == [1, 30]
-
-
-def test_the_dealer_sees_sorted_pseudonyms_that_change_with_each_session(world: World) -> None:
-    first, _ = world.psi()
-    second, _ = world.psi()
-    for party in world.tables:
-        rows = [row.tobytes() for row in first.seen_by_dealer[party]]
-        assert rows == sorted(rows)
-        assert len(set(rows)) == 40
-        assert not set(rows) & {row.tobytes() for row in second.seen_by_dealer[party]}
-
-
-def test_too_few_matches_end_psi_at_all_parties_with_nothing_written(world: World) -> None:
-    _, outcomes = world.psi(min_intersection=31)
-    assert all(isinstance(outcome, DataError) for outcome in outcomes.values())
-    assert not any((world.folder / party / "aligned").exists() for party in world.tables)
-
-
-@pytest.mark.parametrize(
-    "message", [{}, {"contribution": "ab"}, {"contribution": 7}, {"contribution": "zz" * 32}]
-)
-def test_poor_key_material_is_refused_and_its_sender_named(
-    world: World, message: dict[str, Any]
-) -> None:
-    _, outcomes = world.psi(tamper=lambda party, sent: message if party == "bob" else sent)
-    assert isinstance(outcomes["alice"], ProtocolViolation)
-    assert "party 'bob'" in str(outcomes["alice"])
-
-
-@pytest.mark.parametrize(
-    "tamper",
-    [
-        lambda found: found[::-1],
-        lambda found: found + 1000,
-        lambda found: found * 0,
-        lambda found: found - 1000,
-    ],
-)
-def test_impossible_matches_are_refused(
-    world: World, tamper: Callable[[np.ndarray], np.ndarray]
-) -> None:
-    _, outcomes = world.psi(tamper_matches=tamper)
-    assert isinstance(outcomes["alice"], ProtocolViolation)
-
-
-def test_bad_ids_are_refused_before_anybody_is_dialled(world: World) -> None:
-    world.tables["bob"].loc[3, "id"] = world.tables["bob"].loc[4, "id"]
-    meeting, outcomes = world.psi()
-    assert isinstance(outcomes["bob"], DataError)
-    assert "planted" not in str(outcomes["bob"])
-    assert "bob" not in meeting.ledgers
-
-
-@pytest.mark.parametrize(
-    ("changes", "what"),
-    [
-        ({"id_columns": ()}, "id_columns must be one or more different names"),
-        ({"id_columns": ("id", "id")}, "id_columns"),
-        ({"id_columns": (" ",)}, "id_columns"),
-        ({"min_intersection": 0}, "min_intersection must be 1 or more, not 0"),
-    ],
-)
-def test_psi_settings_out_of_range_are_refused_by_name(
-    world: World, changes: dict[str, Any], what: str
-) -> None:
-    _, outcomes = world.psi(**changes)
-    for outcome in outcomes.values():
-        assert isinstance(outcome, ConfigError)
-        assert what in str(outcome)
-
-
-# encode
 
 
 def test_shares_sum_to_the_standardised_values_in_the_aligned_order(world: World) -> None:

@@ -12,7 +12,7 @@ from tallystick.runtime.errors import PeerError
 
 # The fields of an event that say whose it is; of a progress event, those its note begins with.
 CONTEXT = frozenset({"time", "session", "step", "party", "event"})
-COUNT = frozenset({"done", "total", "unit"})
+COUNT = frozenset({"done", "total", "unit", "left_s"})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -79,6 +79,8 @@ class Record:
             case "progress":
                 step.note = progress(event)
                 return step.note
+            case "profile":
+                return profile(event)
             case "warning":
                 return f"warning: {event.get('message')}"
             case "finished":
@@ -160,6 +162,18 @@ def progress(event: Mapping[str, Any]) -> str:
         number = _number(value)
         if name not in CONTEXT | COUNT and number is not None:
             words.append(f"{name.replace('_', ' ')} {number:.4g}")
+    left = _number(event.get("left_s"))
+    if left is not None:
+        words.append(f"{left:.0f} s left")
+    return ", ".join(words)
+
+
+def profile(event: Mapping[str, Any]) -> str:
+    """Put a party's profile of its own ids into a few words; it holds shapes of ids and no id."""
+    words = [f"{event.get('rows')} rows", f"{event.get('distinct')} different ids"]
+    shapes = _numbers(event.get("shapes"))
+    if shapes:
+        words.append("they look like " + ", ".join(f"{k} ({v:.0%})" for k, v in shapes.items()))
     return ", ".join(words)
 
 

@@ -18,6 +18,9 @@ METRICS_STEP = "evaluate"
 ROWS = "rows_matched"
 REPORT = "*/evaluate/report"
 MODEL = "*/export/exported"
+ALIGNED = "*/psi/aligned/aligned.parquet"
+# A job of these steps alone is done for the sake of the aligned table.
+MATCHING_STEPS = {"psi"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +102,9 @@ def _publish_party(job: Job, record: Record, folder: Path, party: str) -> None:
         write_json(folder / "metrics.json", dict(steps[METRICS_STEP].results))
     for report in (folder / "pipeline").glob(REPORT):
         shutil.copyfile(report, folder / "report.html")
+    if steps.keys() == MATCHING_STEPS:
+        for table in (folder / "pipeline").glob(ALIGNED):
+            shutil.copyfile(table, folder / "aligned.parquet")
     receivers = job.arguments(party).get("export_to")
     if isinstance(receivers, list) and party in receivers:
         for model in (folder / "pipeline").glob(MODEL):

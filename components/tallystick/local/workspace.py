@@ -24,6 +24,7 @@ PARTY_FILES = (
     "metrics.json",
     "reveals.json",
     "report.html",
+    "aligned.parquet",
     "mlflow.db",
     "mlartifacts",
     ".tmp",

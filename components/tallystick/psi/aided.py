@@ -1,27 +1,33 @@
 """Aided private set intersection: the dealer matches pseudonyms that it cannot read.
 
 Roles
-    Party i of P holds a set X_i of n_i ids in canonical bytes. The dealer holds nothing.
+    Party i of P holds a set X_i of n_i ids. The dealer holds nothing.
 
-Messages (F is keyed BLAKE2b with a 16-byte digest; all links are mutual TLS)
-    1. party i -> every party    c_i, 32 fresh random bytes
-       every party               k = HKDF-SHA256(c_1 || ... || c_P, info = "pseudonyms" and session)
-                                 h = HKDF-SHA256(c_1 || ... || c_P, info = "row order" and session)
-    2. party i -> dealer         S_i = sort({F_k(x) : x in X_i}) and the agreed minimum
-    3. dealer -> party i         where the elements of S = S_1 n ... n S_P stand in S_i, ascending;
-                                 or, when |S| is below the minimum, only that it is
-    4. party i -> every party    t = BLAKE2b_h(S in ascending order), which must be equal
+Messages (all links are mutual TLS)
+    1. party i -> every party    c_i, 32 fresh random bytes, and n_i
+       every party               k and h, two keys that follow from c_1 ... c_P (see keys.py);
+                                 F_k(x), 16 bytes, the pseudonym of x (see pseudonyms.py)
+    2. party i -> dealer         how many elements of S_i are in each of R ranges, the minimum, who
+                                 learns; then S_i = sort({F_k(x) : x in X_i}), range by range
+    3. dealer -> party i         for each range one bit for each element of S_i: whether it is in
+                                 S = S_1 n ... n S_P; to those that learn their rows, and only
+                                 from when |S| has reached the minimum
+       dealer -> party i         whether |S| is at least the minimum, and |S| to those that learn it
+    4. party i -> every party    t = BLAKE2b_h(S in ascending order), which must be equal; where
+                                 all parties learn their rows
 
-    Rows are kept in ascending order of F_k(x), which is a random order to anyone without k, and the
-    same at every party. Sorting S_i takes the place of the paper's random permutation.
+    R follows from the largest n_i. Rows are kept in ascending order of F_k(x), which is a random
+    order to anyone without k, and the same at every party. Sorting S_i takes the place of the
+    paper's random permutation.
 
 Cost
-    4 rounds. Party i sends 16 n_i bytes to the dealer and receives 8 |S|; between parties 32 bytes
-    of key material and a 32-byte commitment each way (as hex, in JSON).
+    4 rounds. Party i sends 16 n_i bytes to the dealer and receives n_i / 8; between parties 32
+    bytes of key material and a 32-byte commitment each way (as hex, in JSON).
 
 What each learns
-    party       |S|, and which of its own ids are in S. Of another party's other ids: nothing, since
-                it sees no pseudonym of theirs.
+    party       all n_i; |S|, and which of its own ids are in S, unless another result was agreed.
+                Of another party's other ids nothing, since it sees no pseudonym of theirs; with
+                three parties or more nothing of who else has an id that not all have.
     dealer      n_i, |S| and, among three parties or more, how many elements any of them have in
                 common. Of the ids themselves nothing: without k, F_k(x) is a random string, and k
                 is drawn anew for each session, so that two sessions cannot be linked.
@@ -35,104 +41,108 @@ Adversary
 Source
     S. Kamara, P. Mohassel, M. Raykova, S. Sadeghian, "Scaling Private Set Intersection to
     Billion-Element Sets", Financial Cryptography 2014: the server-aided protocol for semi-honest
-    parties. HKDF: RFC 5869.
+    parties.
 """
 
+import contextlib
 import hashlib
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from numpy.typing import NDArray
 
-from tallystick.runtime import events
-from tallystick.runtime.errors import ProtocolViolation
+from tallystick.psi import keys, pseudonyms
+from tallystick.psi.intake import OwnIds
+from tallystick.psi.matches import Matches, TooFewMatch, Wanted, note
+from tallystick.psi.progress import Progress
+from tallystick.psi.runs import Keys, Rows, SortedRuns, raw
+from tallystick.psi.workers import Workers
+from tallystick.runtime.dealer.matching import PSEUDONYM_BYTES, num_ranges
+from tallystick.runtime.errors import PeerError, ProtocolViolation
 from tallystick.runtime.session import Session
-from tallystick.tables import ids
-
-KEY_BYTES = 32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Matches:
-    """What a party learns."""
-
-    positions: NDArray[np.int64]
-    """Where its matching ids stand among its own, in the order that all parties share."""
-    row_order: str
-    """A commitment to the matching ids in that order, as hex; equal at all parties."""
-
-
-def intersect(session: Session, own_ids: Sequence[bytes], minimum: int) -> Matches:
+def intersect(
+    session: Session, own: OwnIds, wanted: Wanted, folder: Path, workers: Workers
+) -> Matches:
     """Find the ids that every party holds.
 
     Args:
         session: the joined session.
-        own_ids: canonical and different from one another.
-        minimum: with fewer matches nobody learns which they are.
+        own: this party's ids.
+        wanted: who is to learn what.
+        folder: where what has no room in memory is spilled.
+        workers: not needed here; another protocol's interface is the same.
 
     Raises:
-        DataError: fewer than ``minimum`` ids match; at every party.
+        TooFewMatch: fewer ids match than ``wanted.minimum``; at every party.
         ProtocolViolation: a message of another form than this protocol has.
     """
-    pseudonym_key, order_key = agree_keys(session)
-    pseudonyms_N16 = ids.pseudonyms(own_ids, pseudonym_key)
-    order_N = ids.order(pseudonyms_N16)
-    sorted_N16 = pseudonyms_N16[order_N]
-    events.emit("progress", done=len(own_ids), total=len(own_ids), unit="pseudonyms")
-
-    matched_M = session.dealer.match(sorted_N16, minimum)
-    _require_positions(matched_M, len(own_ids))
-    why = "the parties train on the rows that all of them hold"
-    session.ledger.note("rows matched", to=session.parties, count=1, why=why)
-    session.ledger.note(
-        "each party's own rows that match",
-        to=session.parties,
-        count=len(matched_M),
-        why=why,
+    joint, sizes = keys.meet(session, own.count)
+    runs = _pseudonyms(own, joint.key("pseudonyms"), folder)
+    own.forget()
+    ranges = num_ranges(max(sizes))
+    matching = session.dealer.match(
+        runs.counts(ranges),
+        minimum=wanted.minimum,
+        bits_to=wanted.rows_to(session.parties),
+        number_to=wanted.size_to(session.parties),
+        party=session.party,
     )
-    commitment = hashlib.blake2b(sorted_N16[matched_M].tobytes(), key=order_key, digest_size=32)
-    return Matches(positions=order_N[matched_M], row_order=commitment.hexdigest())
+    commitment = hashlib.blake2b(key=joint.key("row order"), digest_size=32)
+    sent: deque[tuple[Keys, Rows]] = deque()
+    found: list[Rows] = []
+    progress = Progress("ids matched", own.count)
+
+    def tables() -> Iterator[Keys]:
+        for keys_K16, rows_K in runs.merged(ranges):
+            sent.append((keys_K16, rows_K))
+            yield keys_K16
+            progress.add(len(rows_K))
+
+    for bits_K in matching.run(tables()):
+        keys_K16, rows_K = sent.popleft()
+        commitment.update(raw(keys_K16[bits_K]))
+        found.append(rows_K[bits_K])
+    runs.close()
+    if not matching.enough:
+        # All have read the dealer's answer once they have heard from each other. Without that,
+        # whoever stops first would take the blame at those that have not.
+        with contextlib.suppress(PeerError):
+            session.exchange({"matches": "too few"})
+        raise TooFewMatch(wanted.minimum)
+    progress.end()
+    return _matches(session, wanted, sizes, matching.matched, found, commitment.hexdigest())
 
 
-def agree_keys(session: Session) -> tuple[bytes, bytes]:
-    """Agree on the keys of pseudonyms and of the commitment, which the dealer never sees.
-
-    Raises:
-        ProtocolViolation: a party's contribution is not 32 bytes in hex.
-    """
-    answers = session.exchange({"contribution": secrets.token_hex(KEY_BYTES)})
-    material = b""
-    for party, answer in zip(session.parties, answers, strict=True):
-        try:
-            contribution = bytes.fromhex(answer["contribution"])
-        except (KeyError, TypeError, ValueError):
-            contribution = b""
-        if len(contribution) != KEY_BYTES:
-            raise ProtocolViolation(
-                f"party {party!r} sent no {KEY_BYTES} bytes of key material; "
-                "check that it runs the same version of tallystick"
-            )
-        material += contribution
-    return (
-        _derive(material, f"tallystick psi: pseudonyms: {session.name}"),
-        _derive(material, f"tallystick psi: row order: {session.name}"),
-    )
+def _pseudonyms(own: OwnIds, key: bytes, folder: Path) -> SortedRuns:
+    runs = SortedRuns(PSEUDONYM_BYTES, folder)
+    for encoded, rows_N in own.pieces():
+        runs.add(pseudonyms.pseudonyms(key, encoded), rows_N)
+    return runs
 
 
-def _derive(material: bytes, info: str) -> bytes:
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info.encode()).derive(
-        material
-    )
-
-
-def _require_positions(matched_M: NDArray[np.int64], num_own: int) -> None:
-    ascending = bool((np.diff(matched_M) > 0).all())
-    if not ascending or (len(matched_M) and not 0 <= matched_M[0] <= matched_M[-1] < num_own):
+def _matches(
+    session: Session,
+    wanted: Wanted,
+    sizes: tuple[int, ...],
+    size: int | None,
+    found: list[Rows],
+    row_order: str,
+) -> Matches:
+    learns_size = session.party in wanted.size_to(session.parties)
+    learns_rows = session.party in wanted.rows_to(session.parties)
+    positions = np.concatenate(found) if learns_rows else None
+    if learns_size != (size is not None) or (learns_rows and len(positions) != size):  # type: ignore[arg-type]
         raise ProtocolViolation(
-            "the dealer's matches are not positions among the pseudonyms that it was sent; "
+            "the dealer's count of matches is not that of the rows that it marked; "
             "check that it runs the same version of tallystick"
         )
+    note(session, wanted, sizes, size)
+    return Matches(
+        sizes=sizes,
+        size=size,
+        positions=positions,
+        row_order=row_order if learns_rows else "",
+    )

@@ -1,52 +1,102 @@
-"""Ids in one form for all parties, and the pseudonyms that stand for them.
+"""Ids in one form for all parties.
 
 Two parties that mean the same row must arrive at the same bytes, and two different rows never may.
-So each value is normalised (Unicode NFKC, spaces at the ends dropped; case is kept), and the values
-of several id columns are joined in a way that keeps their borders::
+So each value is normalised as the parties agreed (:data:`FORMS`), and the values of several id
+columns are joined in a way that keeps their borders::
 
     id = len32(v1) || utf8(v1) || len32(v2) || utf8(v2) || ...
 
 ``len32`` is the number of bytes, big-endian, in 4 bytes. So ("a", "b,c") and ("a,b", "c") differ.
 """
 
+# N = rows, B = bytes.
+
 import hashlib
+import itertools
+import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from tallystick.runtime.errors import DataError
-
+FORMS = {
+    "nfkc": "Unicode's compatibility form: full-width letters, ligatures, composed accents",
+    "strip": "no white space at the ends",
+    "case": "upper and lower case are one",
+    "integer": "a whole number has no leading zeros, no plus sign and no '.0'",
+}
+"""What may be done to every value, by name; it is done in this order."""
+DEFAULT_FORMS = ("nfkc", "strip")
+DIGEST_BYTES = 32
 PSEUDONYM_BYTES = 16
+PREFIX_BYTES = 4
+
+# All of ASCII that str.strip() drops.
+_ASCII_SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
+_WHOLE_NUMBER = r"^(?:\+|(-))?0*(0|[1-9][0-9]*)(?:\.0*)?$"
+_PERSON = b"tallystick id"
 
 
-def canonical(table: pa.Table, id_columns: Sequence[str]) -> list[bytes]:
-    """Return each row's id in canonical bytes, in the table's order.
+def agreement(forms: Collection[str]) -> str:
+    """Return a digest of how ids are brought into one form, equal at all parties.
+
+    It covers the encoding and, where text is changed by Unicode's tables, the tables' version.
+    """
+    unicode = unicodedata.unidata_version if {"nfkc", "case"} & set(forms) else None
+    content = {"encoding": 1, "forms": [form for form in FORMS if form in forms]}
+    text = json.dumps({**content, "unicode": unicode}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def normalise(value: str, forms: Collection[str] = DEFAULT_FORMS) -> str:
+    """Return the one form of a value that all parties use."""
+    return str(normalised(pa.array([value], pa.string()), forms)[0].as_py())
+
+
+def normalised(values: pa.Array, forms: Collection[str]) -> pa.Array:
+    """Return the values in the one form that all parties use; what was null is empty.
 
     Args:
-        table: its id columns hold text.
-        id_columns: one name or more; their order counts.
-
-    Raises:
-        DataError: an id is empty, or stands in more than one row.
+        values: text.
+        forms: names out of :data:`FORMS`.
     """
-    columns = [_normalised(table.column(name), name) for name in id_columns]
-    found = [encode(values) for values in zip(*columns, strict=True)]
-    surplus = len(found) - len(set(found))
-    if surplus:
-        raise DataError(
-            f"{surplus} of {len(found)} rows repeat the id of an earlier row (id columns: "
-            f"{', '.join(id_columns)}; spaces at the ends do not tell ids apart); "
-            "keep one row for each id"
-        )
-    return found
+    if values.null_count:  # to know a scalar's type, Arrow loads pandas, for a second
+        values = pc.fill_null(values, "")
+    # What Arrow does to ASCII is what Python does to it, and a hundred times as fast. Arrow's
+    # Unicode functions follow tables of their own, so all other text goes through Python's.
+    ascii_N = pc.string_is_ascii(values)
+    if pc.all(ascii_N, min_count=0).as_py():
+        values = _ascii(values, forms)
+    else:
+        others = pc.invert(ascii_N)
+        changed = [_unicode(value, forms) for value in values.filter(others).to_pylist()]
+        values = pc.replace_with_mask(_ascii(values, forms), others, pa.array(changed, values.type))
+    if "integer" in forms:
+        values = pc.replace_substring_regex(values, _WHOLE_NUMBER, r"\1\2")
+        values = pc.replace_substring_regex(values, "^-0$", "0")
+    return values
 
 
-def normalise(value: str) -> str:
-    """Return the one form of a value that all parties use."""
-    return unicodedata.normalize("NFKC", value).strip()
+def _ascii(values: pa.Array, forms: Collection[str]) -> pa.Array:
+    if "strip" in forms:
+        values = pc.ascii_trim(values, characters=_ASCII_SPACE)
+    return pc.ascii_lower(values) if "case" in forms else values
+
+
+def _unicode(value: str, forms: Collection[str]) -> str:
+    if "nfkc" in forms:
+        value = unicodedata.normalize("NFKC", value)
+    if "case" in forms:
+        value = value.casefold()
+        if "nfkc" in forms:
+            value = unicodedata.normalize("NFKC", value)
+    # Last, for composing may leave a space where there was none.
+    return value.strip() if "strip" in forms else value
 
 
 def encode(values: Sequence[str]) -> bytes:
@@ -55,37 +105,111 @@ def encode(values: Sequence[str]) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 
-def pseudonyms(ids: Sequence[bytes], key: bytes) -> NDArray[np.uint8]:
-    """Return the keyed hash of each id: BLAKE2b with a 16-byte digest, in the order of the ids.
+def encoded(columns: Sequence[pa.Array]) -> pa.Array:
+    """Do :func:`encode` to each row of some columns of text; binary, without nulls."""
+    parts = [Bytes.of(column) for column in columns]
+    lengths_N = np.array([part.lengths_N for part in parts]).sum(axis=0) + PREFIX_BYTES * len(parts)
+    ends_N = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths_N)])
+    content_B = np.empty(ends_N[-1], dtype=np.uint8)
+    starts_N = ends_N[:-1].copy()
+    for part in parts:
+        prefix_N4 = part.lengths_N.astype(">u4").view(np.uint8).reshape(-1, PREFIX_BYTES)
+        for byte, values_N in enumerate(prefix_N4.T):
+            content_B[starts_N + byte] = values_N
+        starts_N += PREFIX_BYTES
+        part.put(content_B, starts_N)
+        starts_N += part.lengths_N
+    buffers = [None, pa.py_buffer(ends_N.astype(np.int32)), pa.py_buffer(content_B)]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(ends_N) - 1, buffers)
 
-    Without the key they cannot be told from random bytes; two of n ids collide with a chance of
-    n**2 / 2**129.
+
+def numbers(values_N: NDArray[np.int64]) -> pa.Array:
+    """Return numbers as an Arrow array, as ``pa.array`` would after it had loaded pandas."""
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(values_N))]
+    return pa.Int64Array.from_buffers(pa.int64(), len(values_N), buffers)
+
+
+class Bytes:
+    """The values of an Arrow array of text or bytes without nulls, one after the other."""
+
+    CHUNK_ROWS = 1 << 16
+    """So few at a time that the indices of their bytes stay in the cache."""
+
+    def __init__(self, content_B: NDArray[np.uint8], ends_N: NDArray[np.int64]) -> None:
+        self.content_B = content_B
+        self.ends_N = ends_N
+        self.lengths_N = np.diff(ends_N)
+
+    @classmethod
+    def of(cls, array: pa.Array) -> Self:
+        """Look into an array, without a copy."""
+        _, ends, data = array.buffers()
+        found = np.frombuffer(ends, dtype=np.int32)[array.offset : array.offset + len(array) + 1]
+        content_B = np.frombuffer(data or b"", dtype=np.uint8)
+        return cls(content_B, found.astype(np.int64))
+
+    def put(
+        self,
+        target_B: NDArray[np.uint8],
+        starts_K: NDArray[np.int64],
+        rows_K: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Copy values to their places.
+
+        Args:
+            target_B: takes them.
+            starts_K: where each value begins there.
+            rows_K: which values, ascending; all by default.
+        """
+        for first in range(0, len(starts_K), self.CHUNK_ROWS):
+            starts = starts_K[first : first + self.CHUNK_ROWS]
+            if rows_K is None:
+                rows = np.arange(first, first + len(starts))
+            else:
+                rows = rows_K[first : first + self.CHUNK_ROWS]
+            lengths, begins = self.lengths_N[rows], self.ends_N[rows]
+            together = bool(rows[-1] - rows[0] == len(rows) - 1)
+            if together and (lengths == lengths[0]).all() and _evenly(starts, lengths[0]):
+                # Ids of one length, which is what ids often are, are a rectangle.
+                assert starts[-1] + lengths[-1] <= len(target_B)
+                values = self.content_B[begins[0] : begins[-1] + lengths[-1]]
+                shape, strides = (len(rows), int(lengths[0])), (_step(starts), 1)
+                places = as_strided(target_B[starts[0] :], shape, strides)
+                places[:] = values.reshape(shape)
+                continue
+            firsts = np.cumsum(lengths) - lengths
+            byte = np.arange(lengths.sum())
+            values = self.content_B[byte + np.repeat(begins - firsts, lengths)]
+            target_B[byte + np.repeat(starts - firsts, lengths)] = values
+
+
+def _step(starts: NDArray[np.int64]) -> int:
+    return int(starts[1] - starts[0]) if len(starts) > 1 else 1
+
+
+def _evenly(starts: NDArray[np.int64], length: int) -> bool:
+    """Say whether values of one length have places that are as far apart, and do not overlap."""
+    step = _step(starts)
+    return len(starts) == 1 or (step >= length and bool((np.diff(starts) == step).all()))
+
+
+def digests(encoded_ids: pa.Array) -> NDArray[np.uint8]:
+    """Return the BLAKE2b digest of each id.
+
+    It has no key: whoever has it can try out ids. It may leave its process, and not this machine.
 
     Args:
-        ids: n canonical ids.
-        key: 16 to 64 secret bytes.
+        encoded_ids: binary, without nulls, from :func:`encoded`.
 
     Returns:
-        uint8 [n, 16].
+        uint8 [n, 32].
     """
-    digests = b"".join(
-        hashlib.blake2b(each, key=key, digest_size=PSEUDONYM_BYTES).digest() for each in ids
-    )
-    return np.frombuffer(digests, dtype=np.uint8).reshape(len(ids), PSEUDONYM_BYTES)
-
-
-def order(pseudonyms_N16: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the positions that sort pseudonyms ascending, as bytes compare."""
-    halves_N2 = np.ascontiguousarray(pseudonyms_N16).view(">u8")
-    positions: NDArray[np.int64] = np.lexsort((halves_N2[:, 1], halves_N2[:, 0])).astype(np.int64)
-    return positions
-
-
-def _normalised(column: pa.ChunkedArray, name: str) -> list[str]:
-    values = [normalise(value or "") for value in column.to_pylist()]
-    empty = values.count("")
-    if empty:
-        raise DataError(
-            f"the id column {name!r} is empty in {empty} of {len(values)} rows; fill or drop them"
-        )
-    return values
+    values = Bytes.of(encoded_ids)
+    content = values.content_B.tobytes()
+    fresh = hashlib.blake2b(digest_size=DIGEST_BYTES, person=_PERSON).copy
+    found = []
+    for start, end in itertools.pairwise(values.ends_N.tolist()):
+        one = fresh()
+        one.update(content[start:end])
+        found.append(one.digest())
+    return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, DIGEST_BYTES)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tallystick.runtime.dealer.correlations import Correlation
+from tallystick.runtime.dealer.matches import Matching
 from tallystick.runtime.dealer.prediction import Predictor
-from tallystick.runtime.errors import DataError, ProtocolViolation
+from tallystick.runtime.errors import ProtocolViolation
 from tallystick.runtime.links import Receipt
 from tallystick.runtime.mesh import Mesh
 from tallystick.runtime.process_group import payload
@@ -111,44 +111,9 @@ class DealerClient:
         self._kinds[request] = len(self._kinds)
         return request.encode()
 
-    def match(self, pseudonyms: np.ndarray, minimum: int) -> np.ndarray:
-        """Learn which of this party's pseudonyms every party has sent (aided PSI).
-
-        Args:
-            pseudonyms: uint8 of shape [n, 16], without duplicates.
-            minimum: the smallest result that anybody may learn; the same at every party.
-
-        Returns:
-            int64 positions into ``pseudonyms``, in ascending order of the pseudonym.
-
-        Raises:
-            DataError: fewer than ``minimum`` match. Nobody learns which.
-        """
-        rows = np.ascontiguousarray(pseudonyms, dtype=np.uint8)
-        request = {"match": {"rows": len(rows), "minimum": minimum}}
-        self._mesh.post_message(self._dealer, request)
-        if len(rows):
-            self._mesh.post(self._dealer, rows.data.cast("B"))
-        self._mesh.wait()
-        answer = self._mesh.message(self._dealer)
-        matched = answer.get("matched") if isinstance(answer, dict) else None
-        if matched is None:
-            raise DataError(
-                f"fewer rows match than min_intersection = {minimum}, so nobody learns which; "
-                "check that all sides use the same id columns and spell ids the same way, or "
-                "agree on a smaller minimum"
-            )
-        if not isinstance(matched, int) or not 0 <= matched <= len(rows):
-            raise ProtocolViolation(
-                f"the dealer {self._dealer!r} reports an impossible number of matches"
-            )
-        positions = np.empty(matched, dtype=np.int64)
-        if matched:
-            receipt = self._mesh.expect(self._dealer, positions.data.cast("B"))
-            self._mesh.wait([receipt])
-            if positions.min() < 0 or positions.max() >= len(rows):
-                raise ProtocolViolation(f"the dealer {self._dealer!r} reports an impossible match")
-        return positions
+    def match(self, counts: Sequence[int], **wanted: Any) -> Matching:
+        """Begin a matching of pseudonyms (aided PSI); for the arguments see :class:`Matching`."""
+        return Matching(self._mesh, self._dealer, counts=counts, **wanted)
 
 
 def _derived_bytes(request: Correlation) -> int:

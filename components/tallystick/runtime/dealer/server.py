@@ -13,14 +13,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from tallystick.runtime import events, probe
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.dealer import correlations
 from tallystick.runtime.dealer.correlations import Correlation
-from tallystick.runtime.dealer.matching import common_positions, has_duplicates
+from tallystick.runtime.dealer.matchmaker import Matchmaker
 from tallystick.runtime.errors import (
     PeerError,
     PeerLost,
@@ -36,7 +35,6 @@ from tallystick.runtime.mesh import Mesh
 from tallystick.runtime.process_group import payload
 from tallystick.runtime.randomness import Stream, new_key
 
-MAX_PSEUDONYMS = 1 << 27
 MAX_QUEUED_BYTES = 256 << 20
 MAX_KINDS = 1 << 16
 
@@ -160,8 +158,7 @@ class DealerSession:
         self._number = 0
         self._kinds: list[Correlation] = []
         self._served: Counter[str] = Counter()
-        self._pseudonyms: dict[str, np.ndarray] = {}
-        self._minimums: set[int] = set()
+        self._matchmaker = Matchmaker(self._mesh, self._parties)
 
     def run(self) -> None:
         """Serve; every way that a session can end is logged, none ends the service."""
@@ -189,6 +186,7 @@ class DealerSession:
 
     def _serve(self) -> None:
         pending = self._mesh.messages(self._parties)
+        answered: set[str] = set()
         while pending:
             self._mesh.drive(lambda: any(receipt.done for receipt in pending.values()))
             for party in [name for name, receipt in pending.items() if receipt.done]:
@@ -196,17 +194,19 @@ class DealerSession:
                 if receipt.ended:
                     continue
                 self._answer(party, receipt.message)
-                pending.update(self._mesh.messages([party]))
+                answered.add(party)
+            # What a party sends next to a matching that waits for others is no message.
+            ready = answered - self._matchmaker.waiting
+            pending.update(self._mesh.messages(ready))
+            answered -= ready
 
     def _answer(self, party: str, message: Any) -> None:
         match message:
             case {"deal": [*requests], **rest} if not rest and party == self._parties[0]:
                 for request in requests:
                     self._deal(party, request)
-            case {"match": {"rows": rows, "minimum": minimum, **extra}, **rest} if (
-                not rest and not extra and type(rows) is int and type(minimum) is int
-            ):
-                self._collect(party, rows, minimum)
+            case {"match": wanted, **rest} if not rest:
+                self._served["match"] += self._matchmaker.take(party, wanted)
             case _:
                 raise ProtocolViolation(f"{party!r} sent a request that the dealer does not know")
 
@@ -229,34 +229,6 @@ class DealerSession:
             raise ProtocolViolation("a session asked the dealer for too many kinds of things")
         self._kinds.append(correlations.decode(content))
         return self._kinds[-1]
-
-    def _collect(self, party: str, rows: int, minimum: int) -> None:
-        if not 0 <= rows <= MAX_PSEUDONYMS or party in self._pseudonyms:
-            raise ProtocolViolation(
-                f"{party!r} sent a matching request that the dealer does not serve"
-            )
-        table = np.empty((rows, 16), dtype=np.uint8)
-        if rows:
-            self._mesh.wait([self._mesh.expect(party, table.data.cast("B"))])
-        if has_duplicates(table):  # they would count as matches, and make up the minimum
-            raise ProtocolViolation(f"{party!r} sent the same pseudonym twice")
-        self._pseudonyms[party] = table
-        self._minimums.add(minimum)
-        if len(self._pseudonyms) == len(self._parties):
-            self._match()
-
-    def _match(self) -> None:
-        if len(self._minimums) != 1:
-            raise ProtocolViolation("the parties named different minima for the intersection")
-        positions = common_positions([self._pseudonyms[party] for party in self._parties])
-        enough = len(positions[0]) >= self._minimums.pop()
-        for party, found in zip(self._parties, positions, strict=True):
-            self._mesh.post_message(party, {"matched": len(found) if enough else None})
-            if enough and len(found):
-                self._mesh.post(party, found.data.cast("B"))
-        self._mesh.wait()
-        self._served["match"] += 1
-        self._pseudonyms.clear()
 
 
 def limit_threads() -> None:

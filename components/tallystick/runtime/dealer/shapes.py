@@ -24,6 +24,8 @@ def product_shape(operation: str, left: Shape, right: Shape, options: Options) -
     dims = int(operation[-2])
     if len(left) != dims + 2 or len(right) != dims + 2:
         raise ValueError(f"{operation} needs two tensors of {dims + 2} dimensions")
+    if 0 in left[1:] or 0 in right:
+        raise ValueError(f"{operation} of nothing")
     if operation.startswith("conv_transpose"):
         return _transposed(dims, left, right, options)
     return _convolution(dims, left, right, options)
@@ -73,6 +75,8 @@ def _transposed(dims: int, left: Shape, right: Shape, options: Options) -> Shape
         raise ValueError("the channels do not fit")
     stride, dilation = _each(options, "stride", 1, dims), _each(options, "dilation", 1, dims)
     padding, extra = _each(options, "padding", 0, dims), _each(options, "output_padding", 0, dims)
+    if any(extra[i] >= max(stride[i], dilation[i]) for i in range(dims)):
+        raise ValueError("output_padding does not fit")
     sizes = [
         (left[i + 2] - 1) * stride[i]
         - 2 * padding[i]

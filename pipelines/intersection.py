@@ -1,0 +1,65 @@
+"""One party's side of private set intersection alone: whom do we share?"""
+
+from kfp import dsl
+from tallystick.psi.component import psi
+
+from pipelines.secure import secure
+
+
+@dsl.pipeline(name="intersection")
+def intersection(
+    party: str,
+    session: str,
+    data: str,
+    id_columns: list[str],
+    normalise: list[str] = ["nfkc", "strip"],  # noqa: B006  KFP takes it as it is written here.
+    on_duplicate: str = "error",
+    protocol: str = "aided",
+    result: str = "all",
+    receiver: str = "",
+    min_intersection: int = 10,
+    compare_shapes: bool = False,
+    join_timeout_s: int = 300,
+    consortium: str = "/etc/tallystick/consortium.yaml",
+    identity: str = "/etc/tallystick/identity",
+) -> None:
+    """Find the rows whose id several parties hold; no other id is shown to anybody.
+
+    This is one party's side. Every party submits this package in its own Kubeflow, with the same
+    values but for party, data, consortium, identity and join_timeout_s.
+
+    Args:
+        party: The name of the party that submits this run, as the consortium file spells it.
+        session: A name for this joint run that all parties agree on, such as customers-1.
+        data: Path of this party's own table, CSV or Parquet. It never leaves the party.
+        id_columns: Names of the columns that together identify a row. Every party has them.
+        normalise: What is done to ids before they are compared: some of nfkc, strip, case, integer.
+        on_duplicate: error to refuse rows that repeat an id, first to keep the first of them.
+        protocol: aided to match rows with the dealer's help, ecdh between the parties alone.
+        result: all for aligned rows at every party, receiver for aligned rows at one, size for the
+            number of matching rows alone.
+        receiver: The party that learns, where result is receiver; empty otherwise.
+        min_intersection: Stop, and write nothing, when fewer rows than this match.
+        compare_shapes: Whether the parties tell each other what their ids look like.
+        join_timeout_s: How long to wait for the other parties to come, in seconds.
+        consortium: Path of the consortium file: who takes part, where, by which certificate.
+        identity: Path of the folder with this party's tls.key and tls.crt.
+    """
+    secure(
+        psi(
+            party=party,
+            session=session,
+            data=data,
+            id_columns=id_columns,
+            normalise=normalise,
+            on_duplicate=on_duplicate,
+            protocol=protocol,
+            result=result,
+            receiver=receiver,
+            min_intersection=min_intersection,
+            compare_shapes=compare_shapes,
+            join_timeout_s=join_timeout_s,
+            consortium=consortium,
+            identity=identity,
+        )
+    )
