@@ -341,8 +341,8 @@ def test_another_session_or_step_is_not_taken_but_told(
 ) -> None:
     results = harness.together(
         {
-            "alice": lambda: meet(place, "alice", 1),
-            "bob": lambda: meet(place, "bob", 1, **{field: value}),
+            "alice": lambda: meet(place, "alice", 4),
+            "bob": lambda: meet(place, "bob", 4, **{field: value}),
         }
     )
     for name, error in results.items():
