@@ -18,13 +18,13 @@ from pyarrow import parquet
 
 from tallystick.psi.intake import OwnIds
 from tallystick.psi.progress import Progress
-from tallystick.tables.ids import numbers
+from tallystick.tables.arrays import numbers
 from tallystick.tables.streaming import Source
 
 TABLE = "aligned.parquet"
 GROUP_ROWS = 1 << 17
 """Rows of each part of the result."""
-PIECE_BYTES = 128 << 20
+PIECE_BYTES = 64 << 20
 """As much of the matching rows is in memory before it is cut into pieces."""
 
 

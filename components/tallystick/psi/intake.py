@@ -23,6 +23,7 @@ from tallystick.psi.workers import Workers
 from tallystick.runtime.dealer.matching import num_ranges
 from tallystick.runtime.errors import DataError
 from tallystick.tables import ids, reading
+from tallystick.tables.arrays import numbers
 from tallystick.tables.streaming import Restart, Source
 
 HELD_BYTES = 256 << 20
@@ -54,7 +55,7 @@ class OwnIds:
                 yield piece, rows_N
             else:
                 kept_N = rows_N[self._kept[rows_N]]
-                yield piece.take(ids.numbers(kept_N - start)), kept_N
+                yield piece.take(numbers(kept_N - start)), kept_N
             start += len(rows_N)
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from numpy.typing import NDArray
 
 from tallystick.psi.runs import Keys, raw
-from tallystick.tables.ids import Bytes
+from tallystick.tables.arrays import Bytes
 
 KEY_BYTES = 32
 BLOCK = 16

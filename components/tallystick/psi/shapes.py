@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from tallystick.tables.ids import numbers
+from tallystick.tables.arrays import numbers
 
 SAMPLE = 4096
 """So many ids of each piece of a file are looked at, evenly spaced."""

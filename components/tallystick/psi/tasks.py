@@ -13,6 +13,7 @@ import pyarrow as pa
 from tallystick.psi import group, shapes
 from tallystick.psi.pseudonyms import KEY_BYTES, pseudonyms
 from tallystick.tables import ids
+from tallystick.tables.arrays import Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def encode(work: Work) -> Work:
     with pa.ipc.open_stream(memoryview(work.payload)[KEY_BYTES:]) as stream:
         batch = stream.read_next_batch()
     columns = [ids.normalised(column, work.about["forms"]) for column in batch.columns]
-    empty = [int(np.count_nonzero(ids.Bytes.of(column).lengths_N == 0)) for column in columns]
+    empty = [int(np.count_nonzero(Bytes.of(column).lengths_N == 0)) for column in columns]
     found = ids.encoded(columns)
     _, ends, content = found.buffers()
     names_N16 = pseudonyms(work.payload[:KEY_BYTES], found)
