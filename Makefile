@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt compile bench bench-psi clean
+.PHONY: help setup demo test fuzz lint fmt compile bench bench-psi clean
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: $(READY) ## two organisations train one model on this machine, end to end
 
 test: lint ## lint, then all tests
 	$(BIN)/pytest
+
+fuzz: $(READY) ## feed the parsers fifty times as many random inputs as the tests do
+	$(BIN)/pytest --fuzz 50 --timeout 3600 -k "any_bytes or any_request" tests/unit
 
 lint: $(READY) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

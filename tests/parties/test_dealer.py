@@ -21,9 +21,10 @@ from tallystick.runtime.dealer import server
 from tallystick.runtime.dealer.correlations import Square
 from tallystick.runtime.dealer.server import DealerSession
 from tallystick.runtime.errors import PeerLost, ProtocolViolation
+from tallystick.runtime.frames import DATA, HEADER, MESSAGE
 from tallystick.runtime.hello import Hello, receive_hello, send_hello
 from tallystick.runtime.identity import tls_contexts
-from tallystick.runtime.links import DATA, HEADER, MESSAGE, Link
+from tallystick.runtime.links import Link
 from tallystick.runtime.listening import prepared
 from tallystick.runtime.mesh import Mesh
 

@@ -248,9 +248,9 @@ def test_a_malformed_request_is_refused(content: Any) -> None:
         correlations.decode(content)
 
 
-def test_any_request_is_dealt_or_refused_with_bounded_memory() -> None:
-    """20,000 requests from values that fit and values that do not; what passes can be dealt."""
-    rng = random.Random(3)
+def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
+    """20,000 requests by default, fitting ones and others; what passes can be dealt."""
+    rng = random.Random(3 * fuzz)
     kinds = list(correlations._KINDS)
     fields = ("shape", "left", "right", "bits", "operation", "options", "count")
     fields += ("period_bits", "precision_bits", "sharing", "masks")
@@ -266,14 +266,14 @@ def test_any_request_is_dealt_or_refused_with_bounded_memory() -> None:
         return rng.choice((number, shape, shape, shape, options, [], rng.choice(operations), None))
 
     outcomes: Counter[str] = Counter()
-    for number in range(20_000):
+    for number in range(20_000 * fuzz):
         kind = correlations._KINDS[rng.choice(kinds)]
         names = [f.name for f in dataclasses.fields(kind) if rng.random() < 0.97]
         names += [rng.choice(fields)] if rng.random() < 0.05 else []
         content = {"kind": kind.KIND, **{name: value(name) for name in names}}
         if "operation" in content and rng.random() < 0.9:
             content["operation"] = rng.choice(operations[:6])
-        if number == 19_000:
+        if number == 20_000 * fuzz - 1_000:
             tracemalloc.start()
         try:
             request = correlations.decode(content)

@@ -151,12 +151,12 @@ class Connection:
         return piece
 
 
-def test_any_bytes_are_a_hello_or_a_named_error() -> None:
-    """20,000 inputs: noise, cut and altered hellos, nested and lying ones."""
-    rng = random.Random(11)
+def test_any_bytes_are_a_hello_or_a_named_error(fuzz: int) -> None:
+    """20,000 inputs by default: noise, cut and altered hellos, nested and lying ones."""
+    rng = random.Random(11 * fuzz)
     whole = json.dumps(sent()).encode()
     kinds: set[str] = set()
-    for number in range(20_000):
+    for number in range(20_000 * fuzz):
         content = bytearray(whole)
         for _ in range(rng.randrange(3)):
             content[rng.randrange(len(content))] = rng.randrange(256)

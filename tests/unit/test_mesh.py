@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tallystick.runtime import mesh
 from tallystick.runtime.errors import PeerLost, PeerTimeout, ProtocolViolation
-from tallystick.runtime.links import ABORT, DATA, HEADER, MAX_MESSAGE_BYTES, MESSAGE, Link
+from tallystick.runtime.frames import ABORT, DATA, HEADER, MAX_MESSAGE_BYTES, MESSAGE
+from tallystick.runtime.links import Link
 from tallystick.runtime.mesh import Mesh
 
 from tests import harness

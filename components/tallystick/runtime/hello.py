@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from tallystick import __version__
-from tallystick.runtime import links
+from tallystick.runtime import frames
 from tallystick.runtime.errors import PeerMismatch, ProtocolViolation
 
 PROTOCOL = 1
@@ -91,7 +91,7 @@ class Hello:
         if self.stopped is not None:
             return  # we have said what there was to say
         if theirs.stopped is not None:
-            raise links.stopped(theirs.member, theirs.stopped)
+            raise frames.stopped(theirs.member, theirs.stopped)
         for name in sorted(self.joint.keys() | theirs.joint.keys()):
             ours, other = self.joint.get(name), theirs.joint.get(name)
             if ours != other:
@@ -129,7 +129,7 @@ def receive_hello(connection: ssl.SSLSocket) -> Any:
     if size is None:
         return None
     length = int.from_bytes(size, "big")
-    if length > links.MAX_MESSAGE_BYTES:
+    if length > frames.MAX_MESSAGE_BYTES:
         raise ProtocolViolation("a peer's hello is over its size limit")
     content = _exactly(connection, length, deadline)
     try:

@@ -1,5 +1,6 @@
 """A member's open port: who may connect is decided by certificate, and nobody holds up another."""
 
+import ipaddress
 import socket
 import ssl
 import threading
@@ -12,6 +13,8 @@ from tallystick.runtime.links import Link
 
 MAX_HANDSHAKES = 128
 """The most handshakes under way at once; more wait in the operating system's queue."""
+_EVERYWHERE = "::"
+"""Every interface of both families."""
 
 
 def listen(member: Member, *, shared: bool = True) -> socket.socket:
@@ -25,17 +28,14 @@ def listen(member: Member, *, shared: bool = True) -> socket.socket:
     Raises:
         ConfigError: the port cannot be opened.
     """
-    # A loopback address stays on loopback; anything else may sit behind a Service or a load
-    # balancer, so every interface listens. Who may speak is decided by certificate, not by
-    # interface.
-    loopback = member.host in ("localhost", "127.0.0.1", "::1")
-    family = socket.AF_INET6 if member.host == "::1" else socket.AF_INET
-    host = member.host if loopback else "0.0.0.0"  # noqa: S104
+    family, host = _interface(member.host)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if host == _EVERYWHERE:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, member.port))
         listener.listen(64)
     except OSError as error:
@@ -45,6 +45,24 @@ def listen(member: Member, *, shared: bool = True) -> socket.socket:
             "port or change the address in the consortium file"
         ) from None
     return listener
+
+
+def _interface(host: str) -> tuple[socket.AddressFamily, str]:
+    """Return where to listen: a loopback address stays on loopback, all else is every interface.
+
+    Any other address may be that of a Service or a load balancer, and not this machine's. Who may
+    speak is decided by certificate, not by interface.
+    """
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = None
+    if address is not None and address.is_loopback:
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        return family, str(address)
+    if socket.has_dualstack_ipv6():
+        return socket.AF_INET6, _EVERYWHERE
+    return socket.AF_INET, "0.0.0.0"  # noqa: S104
 
 
 def accept_loop(

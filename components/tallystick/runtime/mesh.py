@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tallystick.runtime.errors import PeerTimeout, ProtocolViolation, TallystickError
-from tallystick.runtime.links import (
+from tallystick.runtime.frames import (
     ABORT,
     DATA,
     END,
     HEARTBEAT,
     MAX_MESSAGE_BYTES,
     MESSAGE,
-    Link,
     Receipt,
 )
+from tallystick.runtime.links import Link
 
 HEARTBEAT_S = 2.0
 SILENCE_S = 20.0

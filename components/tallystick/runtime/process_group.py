@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ReduceOp
 
-from tallystick.runtime.links import Receipt
+from tallystick.runtime.frames import Receipt
 from tallystick.runtime.mesh import Mesh
 
 BACKEND = "tallystick"

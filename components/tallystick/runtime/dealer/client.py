@@ -12,7 +12,7 @@ from tallystick.runtime.dealer.correlations import Correlation
 from tallystick.runtime.dealer.matches import Matching
 from tallystick.runtime.dealer.prediction import Predictor
 from tallystick.runtime.errors import ProtocolViolation
-from tallystick.runtime.links import Receipt
+from tallystick.runtime.frames import Receipt
 from tallystick.runtime.mesh import Mesh
 from tallystick.runtime.process_group import payload
 from tallystick.runtime.randomness import KEY_BYTES, Stream

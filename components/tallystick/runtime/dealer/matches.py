@@ -8,7 +8,7 @@ import numpy as np
 
 from tallystick.runtime.dealer import matching
 from tallystick.runtime.errors import ProtocolViolation
-from tallystick.runtime.links import Receipt
+from tallystick.runtime.frames import Receipt
 from tallystick.runtime.mesh import Mesh
 
 
