@@ -215,8 +215,7 @@ def test_each_step_shows_its_openings_in_kubeflow(good_job: running.Ended, step:
 
 def test_parties_share_no_share(good_job: running.Ended) -> None:
     for step, path in (
-        ("encode", "shares/features.arrow"),
-        ("encode", "shares/label.arrow"),
+        ("encode", "shares/shares.arrow"),
         ("train", "trained/parameters.safetensors"),
     ):
         alice, bob = (good_job.task(party, step) / path for party in PARTIES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,25 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from tallystick.runtime.errors import DataError
 from tallystick.runtime.manifest import Manifest
 from tallystick.tables import shares, split
 
+PARTS = split.Split.of(20, test=np.array([4, 9]), validation=[0, 19])
 
-def manifest(rows: int, features: int, **changes: Any) -> Manifest:
-    train, test = split.train_test(rows, 0.25, 3)
+
+def manifest(parts: split.Split, shape: tuple[int, ...], **changes: Any) -> Manifest:
+    rows = len(parts.part_N)
     joint = {
         "rows": rows,
         "row_order": "00" * 32,
-        "columns": [{"name": f"alice.x{i}", "owner": "alice"} for i in range(features)],
-        "label": {"name": "y", "owner": "bob", "kind": "binary"},
+        "columns": [{"name": f"alice.x{i}", "owner": "alice"} for i in range(math.prod(shape))],
+        "feature_shape": list(shape),
+        "label": {"name": "y", "owner": "bob", "kind": "binary", "classes": 2},
+        "group": None,
         "precision_bits": 16,
-        "split": {
-            "seed": 3,
-            "test_fraction": 0.25,
-            "train_rows": len(train),
-            "test_rows": len(test),
-        },
-        "standardised": True,
+        "split": {"digest": parts.digest()},
     }
     return Manifest(
         kind="shares",
@@ -47,35 +47,53 @@ def random_words(*shape: int) -> torch.Tensor:
     return torch.from_numpy(words)
 
 
-def written(folder: Path, rows: int = 20, features: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    features_NF, label_N = random_words(rows, features), random_words(rows)
-    shares.write(folder, features_NF, label_N, manifest(rows, features))
-    return features_NF, label_N
+def written(
+    folder: Path, shape: tuple[int, ...] = (3,), parts: split.Split = PARTS, **changes: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = len(parts.part_N)
+    features, label_N = random_words(rows, *shape), random_words(rows)
+    shares.write(folder, features, label_N, parts, manifest(parts, shape, **changes))
+    return features, label_N
 
 
-@given(st.integers(2, 40), st.integers(1, 5), st.data())
+@given(
+    part_N=hnp.arrays(np.uint8, st.integers(1, 40), elements=st.integers(0, 2)),
+    shape=st.one_of(st.tuples(st.integers(1, 5)), st.tuples(*[st.integers(1, 3)] * 3)),
+    classes=st.integers(1, 4),
+    groups=st.integers(0, 3),
+    piece_bytes=st.sampled_from([8, 200, 1 << 20]),
+    data=st.data(),
+)
 def test_what_is_written_is_read_again(
-    tmp_path_factory: pytest.TempPathFactory, rows: int, features: int, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory,
+    part_N: np.ndarray,
+    shape: tuple[int, ...],
+    classes: int,
+    groups: int,
+    piece_bytes: int,
+    data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.mktemp("x") / "shares"
-    features_NF, label_N = written(folder, rows, features)
+    rows, parts = len(part_N), split.Split(part_N)
+    features = random_words(rows, *shape)
+    label = random_words(rows, classes) if classes > 1 else random_words(rows)
+    group = random_words(rows, groups) if groups else None
+    kind = {"kind": "classes" if classes > 1 else "number", "classes": classes}
+    changes = {"label": kind, "group": {"groups": groups} if groups else None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shares, "PIECE_BYTES", piece_bytes)
+        shares.write(folder, features, label, parts, manifest(parts, shape, **changes), group)
     read = shares.read(folder)
-    for part in (read.train_rows, read.test_rows):
-        assert torch.equal(read.features(part), features_NF[part])
-        assert torch.equal(read.label(part), label_N[part])
+    for number, found in enumerate((read.train_rows, read.validation_rows, read.test_rows)):
+        assert found.tolist() == np.flatnonzero(part_N == number).tolist()
     some = np.array(data.draw(st.lists(st.integers(0, rows - 1), max_size=10)), dtype=np.int64)
-    assert torch.equal(read.features(some), features_NF[some])
-    assert torch.equal(read.label(some), label_N[some])
+    assert torch.equal(read.features(some), features[some])
+    assert torch.equal(read.label(some), label[some])
+    found_group = read.group(some)
+    assert (found_group is None) == (group is None)
+    assert found_group is None or torch.equal(found_group, group[some])
     assert read.features(some).dtype == torch.int64
     assert read.features(some).is_contiguous()
-
-
-def test_the_split_follows_from_the_manifest(tmp_path: Path) -> None:
-    written(tmp_path)
-    read = shares.read(tmp_path)
-    train, test = split.train_test(20, 0.25, 3)
-    assert (read.train_rows == train).all()
-    assert (read.test_rows == test).all()
 
 
 def test_writing_to_a_batch_leaves_the_file_alone(tmp_path: Path) -> None:
@@ -87,9 +105,9 @@ def test_writing_to_a_batch_leaves_the_file_alone(tmp_path: Path) -> None:
     assert torch.equal(read.label(np.arange(20)), label_N)
 
 
-@pytest.mark.parametrize("name", [shares.FEATURES, shares.LABEL])
+@pytest.mark.parametrize("name", [shares.SHARES, split.SPLIT])
 def test_any_flipped_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -> None:
-    written(tmp_path, rows=4, features=1)
+    written(tmp_path, (1,), split.Split(np.array([0, 1, 2, 0], dtype=np.uint8)))
     sound = (tmp_path / name).read_bytes()
     for position in range(0, len(sound), 7):
         damaged = bytearray(sound)
@@ -99,7 +117,7 @@ def test_any_flipped_byte_is_found_and_the_file_named(tmp_path: Path, name: str)
             shares.read(tmp_path)
 
 
-@pytest.mark.parametrize("name", [shares.FEATURES, shares.LABEL])
+@pytest.mark.parametrize("name", [shares.SHARES, split.SPLIT])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     written(tmp_path)
     (tmp_path / name).unlink()
@@ -108,48 +126,54 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_cut_file_is_named_even_when_its_digest_was_forged(tmp_path: Path) -> None:
-    written(tmp_path)
-    path = tmp_path / shares.FEATURES
-    path.write_bytes(path.read_bytes()[:100])
-    manifest(20, 3).write(tmp_path)
-    with pytest.raises(DataError, match=r"features\.arrow cannot be read"):
-        shares.read(tmp_path)
+    for name in (shares.SHARES, split.SPLIT):
+        written(tmp_path)
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:100])
+        manifest(PARTS, (3,)).write(tmp_path)
+        with pytest.raises(DataError, match=f"{name} cannot be read"):
+            shares.read(tmp_path)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"columns": [{"name": "alice.x1"}, {"name": "alice.x0"}, {"name": "alice.x2"}]},
-        {"columns": [{"name": "alice.x0"}]},
+        {"feature_shape": [2]},
+        {"label": {"kind": "classes", "classes": 3}},
+        {"group": {"groups": 2}},
     ],
 )
-def test_columns_other_than_the_manifest_says_are_refused(
+def test_shares_other_than_the_manifest_says_are_refused(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     written(tmp_path)
-    manifest(20, 3, **changes).write(tmp_path)
-    with pytest.raises(DataError, match=r"features\.arrow does not hold the columns"):
+    manifest(PARTS, (3,), **changes).write(tmp_path)
+    with pytest.raises(DataError, match=r"shares\.arrow does not hold the columns and rows"):
         shares.read(tmp_path)
 
 
 def test_another_number_of_rows_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
-    manifest(21, 3).write(tmp_path)
+    manifest(PARTS, (3,), rows=21).write(tmp_path)
+    with pytest.raises(DataError, match="does not hold the parts of 21 rows"):
+        shares.read(tmp_path)
+    other = split.Split(np.zeros(21, dtype=np.uint8))
+    other.write(tmp_path)
+    manifest(other, (3,)).write(tmp_path)
     with pytest.raises(DataError, match="does not hold the columns and rows"):
         shares.read(tmp_path)
 
 
-def test_a_split_that_does_not_follow_from_the_seed_is_refused(tmp_path: Path) -> None:
+def test_a_split_that_is_not_the_manifests_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
-    wrong = {"seed": 3, "test_fraction": 0.25, "train_rows": 1, "test_rows": 19}
-    manifest(20, 3, split=wrong).write(tmp_path)
-    with pytest.raises(DataError, match="split does not follow"):
+    manifest(PARTS, (3,), split={"digest": "0" * 64}).write(tmp_path)
+    with pytest.raises(DataError, match="split is not the one"):
         shares.read(tmp_path)
 
 
 def test_a_manifest_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
-    sound = manifest(20, 3)
+    sound = manifest(PARTS, (3,))
     joint = {key: value for key, value in sound.joint.items() if key != "label"}
     dataclasses.replace(sound, joint=joint).write(tmp_path)
     with pytest.raises(DataError, match="lacks what a shares artifact needs"):

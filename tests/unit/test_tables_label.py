@@ -23,7 +23,7 @@ def prepare(values: pa.Array, kind: str = labels.BINARY, standardise: bool = Tru
 def test_each_model_has_its_kind_of_label() -> None:
     assert labels.kind_of("linear_svm") == labels.BINARY
     assert labels.kind_of("logistic_regression") == labels.BINARY
-    assert labels.kind_of("linear_regression") == labels.NUMERIC
+    assert labels.kind_of("linear_regression") == labels.NUMBER
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_a_label_that_is_not_binary_is_refused_by_name(values: pa.Array, what: s
 
 
 def test_a_regression_label_is_standardised_by_the_training_rows() -> None:
-    found = prepare(pa.array([1, 3, 102, 2]), labels.NUMERIC)
+    found = prepare(pa.array([1, 3, 102, 2]), labels.NUMBER)
     assert (found.mean, found.deviation) == (2.0, 1.0)
     assert found.values_N.tolist() == [-1, 1, 100, 0]
     assert found.classes == ()
 
 
 def test_a_regression_label_may_be_shared_as_it_is() -> None:
-    found = prepare(pa.array([1.5, 3.0]), labels.NUMERIC, standardise=False)
+    found = prepare(pa.array([1.5, 3.0]), labels.NUMBER, standardise=False)
     assert (found.mean, found.deviation) == (0.0, 1.0)
     assert found.values_N.tolist() == [1.5, 3.0]
 
@@ -80,10 +80,10 @@ def test_a_regression_label_may_be_shared_as_it_is() -> None:
 )
 def test_a_regression_label_that_is_no_number_is_refused_by_name(values: pa.Array) -> None:
     with pytest.raises(DataError, match="column 'y'") as error:
-        prepare(values, labels.NUMERIC)
+        prepare(values, labels.NUMBER)
     assert PLANTED not in str(error.value)
 
 
 def test_a_regression_label_too_large_is_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"column 'y' .* standardise it"):
-        prepare(pa.array([1e7, 2e7]), labels.NUMERIC, standardise=False)
+        prepare(pa.array([1e7, 2e7]), labels.NUMBER, standardise=False)

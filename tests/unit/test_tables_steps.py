@@ -273,9 +273,18 @@ def test_the_joint_manifest_says_what_all_parties_agree_on(world: World) -> None
             {"name": "bob.b", "owner": "bob"},
             {"name": "bob.c", "owner": "bob"},
         ],
-        "label": {"name": "y", "owner": "alice", "kind": "binary"},
+        "feature_shape": [5],
+        "label": {"name": "y", "owner": "alice", "kind": "binary", "classes": 2},
+        "group": None,
         "precision_bits": PRECISION_BITS,
-        "split": {"seed": 3, "test_fraction": 0.25, "train_rows": 22, "test_rows": 8},
+        "split": {
+            "seed": 3,
+            "test_fraction": 0.25,
+            "train_rows": 22,
+            "validation_rows": 0,
+            "test_rows": 8,
+            "digest": split.Split.read(world.folder / "bob" / "shares", 30).digest(),
+        },
         "standardised": True,
     }
     assert [len(entry["reveals"]) for entry in alice.history] == [2, 0]
@@ -314,7 +323,7 @@ def test_a_regression_label_is_standardised_and_its_units_are_published(world: W
     train, _ = split.train_test(30, 0.25, 3)
     for party, manifest in zip(world.tables, manifests(world, "shares", "shares"), strict=True):
         label = manifest.joint["label"]
-        assert label["kind"] == "numeric"
+        assert label["kind"] == "number"
         assert label["mean"] == pytest.approx(aligned[train].mean())
         assert label["deviation"] == pytest.approx(aligned[train].std())
         (entry,) = meeting.ledgers[party].entries

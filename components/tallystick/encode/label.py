@@ -12,7 +12,7 @@ from tallystick.tables import preparation
 from tallystick.tables.preparation import Standardisation
 
 BINARY = "binary"
-NUMERIC = "numeric"
+NUMBER = "number"
 _REGRESSIONS = frozenset({"linear_regression"})
 
 
@@ -30,7 +30,7 @@ class Label:
 
 def kind_of(model: str) -> str:
     """Return which kind of label a model learns."""
-    return NUMERIC if model in _REGRESSIONS else BINARY
+    return NUMBER if model in _REGRESSIONS else BINARY
 
 
 def prepare(
@@ -46,7 +46,7 @@ def prepare(
     Args:
         table: the owner's aligned rows.
         name: the label's column.
-        kind: "binary" or "numeric".
+        kind: "binary" or "number".
         train_rows: a numeric label is standardised by these rows.
         standardise: whether it is.
 

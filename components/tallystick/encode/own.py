@@ -16,6 +16,7 @@ from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.runtime.manifest import Manifest
 from tallystick.tables import preparation, reading, split
 from tallystick.tables.preparation import Preparation, Standardisation
+from tallystick.tables.split import Split
 
 TABLE = "aligned.parquet"
 
@@ -25,7 +26,7 @@ class OwnColumns:
     """What this party brings to the joint table."""
 
     rows: int
-    num_train: int
+    parts: Split
     features_NF: NDArray[np.float64]
     label: Label | None
     """None at a party that does not hold it."""
@@ -51,7 +52,7 @@ class OwnColumns:
             manifest: its manifest.
             id_columns: the columns that the rows were matched by.
             label: the label's column, whether this party holds it or not.
-            label_kind: "binary" or "numeric".
+            label_kind: "binary" or "number".
             test_fraction: of the split that follows from the seed.
             seed: agreed by the parties.
             standardise: by the mean and deviation of the training rows.
@@ -71,7 +72,7 @@ class OwnColumns:
             raise DataError(
                 f"{TABLE} has not the number of rows that its manifest says; run the psi step again"
             )
-        train_rows, _ = split.train_test(table.num_rows, test_fraction, seed)
+        train_rows, test_rows = split.train_test(table.num_rows, test_fraction, seed)
 
         names = preparation.feature_columns(table.column_names, id_columns=id_columns, label=label)
         features_NF = preparation.numbers(table, names)
@@ -88,7 +89,7 @@ class OwnColumns:
             )
         return cls(
             rows=table.num_rows,
-            num_train=len(train_rows),
+            parts=Split.of(table.num_rows, test=test_rows, validation=()),
             features_NF=features_NF,
             label=own_label,
             preparation=Preparation(

@@ -86,13 +86,15 @@ def run(config: Config) -> int:
             "rows": own.rows,
             "row_order": aligned.joint["row_order"],
             "columns": layout.columns(),
+            "feature_shape": [len(layout.columns())],
             "label": label,
+            "group": None,
             "precision_bits": PRECISION_BITS,
             "split": {
                 "seed": config.seed,
                 "test_fraction": config.test_fraction,
-                "train_rows": own.num_train,
-                "test_rows": own.rows - own.num_train,
+                **own.parts.counts(),
+                "digest": own.parts.digest(),
             },
             "standardised": config.standardise,
         }
@@ -109,12 +111,12 @@ def run(config: Config) -> int:
         folder = session.output(config.shares)
         folder.mkdir(parents=True, exist_ok=True)
         own.preparation.write(folder)
-        shares.write(folder, features_NF, label_N, manifest)
+        shares.write(folder, features_NF, label_N, own.parts, manifest)
         session.result(
             rows=own.rows,
             features=features_NF.shape[1],
-            train_rows=own.num_train,
-            test_rows=own.rows - own.num_train,
+            train_rows=len(own.parts.train_rows),
+            test_rows=len(own.parts.test_rows),
         )
     return own.rows
 
@@ -124,9 +126,9 @@ def _label_entry(
 ) -> dict[str, Any]:
     """Return what the joint manifest says of the label."""
     kind = labels.kind_of(config.model)
-    entry = {"name": config.label, "owner": layout.label_owner, "kind": kind}
+    entry: dict[str, Any] = {"name": config.label, "owner": layout.label_owner, "kind": kind}
     if kind == labels.BINARY:
-        return entry
+        return {**entry, "classes": 2}
     if not config.standardise:
         return {**entry, "mean": 0.0, "deviation": 1.0}
     return {**entry, **sharing.publish_label_units(session, layout, own.label)}

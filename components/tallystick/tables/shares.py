@@ -2,19 +2,26 @@
 
 ::
 
-    manifest.json       joint: rows, row_order, columns, label, precision_bits, split, standardised
-    features.arrow      one int64 column for each feature of all parties, named "owner.column"
-    label.arrow         one int64 column
+    manifest.json       joint: rows, row_order, columns, feature_shape, label, group,
+                        precision_bits, split
+    shares.arrow        one row for each row of the joint table, all of them int64:
+                        features (as many as feature_shape has places), label, group
+    split.arrow         for each row whether it trains, validates or tests (see split.py)
     preparation.json    how this party prepared its own columns (see preparation.py)
 
-The Arrow files are memory-mapped: a batch costs the pages that it touches. Rows stand in the
-aligned order; which of them train and which test follows from the manifest's seed and fraction.
+``shares.arrow`` is written piece by piece as Arrow record batches, and memory-mapped when read: a
+batch of rows costs the pages that it touches. A row's features stand side by side, for rows are
+what training asks for. Rows stand in the order that all parties share.
 """
 
-# N = rows, F = features of all parties. Shares are int64 modulo 2**64.
+# N = rows, F = features of all parties, S = feature_shape, K = classes, G = groups.
+# Shares are int64 modulo 2**64.
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +34,106 @@ from tallystick.runtime.manifest import Manifest
 from tallystick.tables import split
 
 KIND = "shares"
-FEATURES = "features.arrow"
-LABEL = "label.arrow"
+SHARES = "shares.arrow"
+LABEL_KINDS = ("binary", "classes", "number")
+PIECE_BYTES = 32 << 20
+"""About this much of the features is written as one record batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Widths:
+    """How many int64 values a row has of what; nought of what there is not."""
+
+    features: int
+    label: int
+    group: int = 0
+
+    @classmethod
+    def of(cls, joint: Mapping[str, Any]) -> Self:
+        """Take them from a joint manifest."""
+        label, group = joint["label"], joint.get("group")
+        return cls(
+            features=math.prod(joint["feature_shape"]),
+            label=label["classes"] if label["kind"] == "classes" else 1,
+            group=group["groups"] if group else 0,
+        )
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of ``shares.arrow``."""
+        widths = {"features": self.features, "label": self.label, "group": self.group}
+        return pa.schema(
+            [
+                pa.field(
+                    name,
+                    pa.list_(pa.field("item", pa.int64(), nullable=False), width),
+                    nullable=False,
+                )
+                for name, width in widths.items()
+                if width
+            ]
+        )
+
+
+def piece_rows(features: int) -> int:
+    """Return how many rows of so many features should be written at once."""
+    return max(1, PIECE_BYTES // (8 * max(features, 1)))
+
+
+class Writer:
+    """Takes the rows of ``shares.arrow`` piece by piece, in order.
+
+    Args:
+        folder: made if it is not there.
+        widths: of a row.
+    """
+
+    def __init__(self, folder: Path, widths: Widths) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._schema = widths.schema()
+        self._sink = pa.OSFile(str(folder / SHARES), "wb")
+        self._writer = pa.ipc.new_file(self._sink, self._schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+        self._sink.close()
+
+    def add(self, features: Tensor, label: Tensor, group: Tensor | None = None) -> None:
+        """Write some rows' shares: int64 [n, *S], [n] or [n, K], and [n, G]."""
+        given = {"features": features, "label": label, "group": group}
+        arrays = []
+        for field in self._schema:
+            values = given[field.name]
+            assert values is not None
+            assert values.numel() == len(features) * field.type.list_size
+            buffer = pa.py_buffer(np.ascontiguousarray(values.numpy()))
+            flat = pa.Array.from_buffers(pa.int64(), values.numel(), [None, buffer])
+            arrays.append(
+                pa.FixedSizeListArray.from_buffers(
+                    field.type, len(features), [None], children=[flat]
+                )
+            )
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+
+
+class _Rows:
+    """One column of ``shares.arrow``, mapped: pieces of int64 [n, width]."""
+
+    def __init__(self, pieces: Sequence[NDArray[np.int64]], shape: tuple[int, ...]) -> None:
+        self._pieces = pieces
+        self._starts = np.cumsum([0, *(len(piece) for piece in pieces)])
+        self._shape = shape
+
+    def take(self, rows: NDArray[np.int64]) -> Tensor:
+        width = math.prod(self._shape)
+        found = np.empty((len(rows), width), dtype=np.int64)
+        piece_of_row = np.searchsorted(self._starts, rows, side="right") - 1
+        for index in np.unique(piece_of_row):
+            here = np.flatnonzero(piece_of_row == index)
+            found[here] = self._pieces[index][rows[here] - self._starts[index]]
+        return torch.from_numpy(found).reshape(len(rows), *self._shape)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,35 +142,59 @@ class Shares:
 
     manifest: Manifest
     train_rows: NDArray[np.int64]
+    validation_rows: NDArray[np.int64]
+    """None of them where the job asks for no validation."""
     test_rows: NDArray[np.int64]
-    _features: tuple[NDArray[np.int64], ...]
-    _label: NDArray[np.int64]
+    _features: _Rows
+    _label: _Rows
+    _group: _Rows | None
 
     def features(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return this party's share of the features of some rows: int64 [len(rows), F]."""
-        gathered_FN = np.empty((len(self._features), len(rows)), dtype=np.int64)
-        for index, column in enumerate(self._features):
-            np.take(column, rows, out=gathered_FN[index])
-        return torch.from_numpy(gathered_FN).T.contiguous()
+        """Return this party's share of the features of some rows: int64 [len(rows), *S]."""
+        return self._features.take(rows)
 
     def label(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return this party's share of the label of some rows: int64 [len(rows)]."""
-        return torch.from_numpy(self._label[rows])
+        """Return this party's share of the label of some rows.
+
+        Returns:
+            int64 [len(rows)] for the kinds "binary" and "number"; [len(rows), K], one place for
+            each class, for "classes".
+        """
+        return self._label.take(rows)
+
+    def group(self, rows: NDArray[np.int64]) -> Tensor | None:
+        """Return this party's share of which group some rows belong to.
+
+        Returns:
+            int64 [len(rows), G], one place for each group; None where the job names no group.
+        """
+        return None if self._group is None else self._group.take(rows)
 
 
-def write(folder: Path, features_NF: Tensor, label_N: Tensor, manifest: Manifest) -> None:
-    """Write the artifact; the manifest comes last and digests every file in the folder.
+def write(
+    folder: Path,
+    features: Tensor,
+    label: Tensor,
+    parts: split.Split,
+    manifest: Manifest,
+    group: Tensor | None = None,
+) -> None:
+    """Write the whole artifact; the manifest comes last and digests every file in the folder.
 
     Args:
         folder: made if it is not there.
-        features_NF: int64 share, columns as in ``manifest.joint["columns"]``.
-        label_N: int64 share.
+        features: int64 share [N, *S], columns as in ``manifest.joint["columns"]``.
+        label: int64 share [N] or [N, K].
+        parts: which rows train, validate and test.
         manifest: of kind "shares".
+        group: int64 share [N, G].
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [column["name"] for column in manifest.joint["columns"]]
-    _write_columns(folder / FEATURES, features_NF.T.contiguous(), names)
-    _write_columns(folder / LABEL, label_N[None], [manifest.joint["label"]["name"]])
+    with Writer(folder, Widths.of(manifest.joint)) as writer:
+        rows = piece_rows(math.prod(features.shape[1:]))
+        for start in range(0, len(features), rows):
+            here = slice(start, start + rows)
+            writer.add(features[here], label[here], None if group is None else group[here])
+    parts.write(folder)
     manifest.write(folder)
 
 
@@ -78,46 +207,57 @@ def read(folder: Path) -> Shares:
     manifest = Manifest.read(folder, KIND)
     joint = manifest.joint
     try:
-        names = [column["name"] for column in joint["columns"]]
-        label, rows, drawn = joint["label"]["name"], joint["rows"], joint["split"]
-        train_rows, test_rows = split.train_test(rows, drawn["test_fraction"], drawn["seed"])
-        counts = (drawn["train_rows"], drawn["test_rows"])
-    except (KeyError, TypeError):
+        rows, drawn, widths = joint["rows"], joint["split"]["digest"], Widths.of(joint)
+        shapes: dict[str, tuple[int, ...]] = {
+            "features": tuple(joint["feature_shape"]),
+            "label": (widths.label,) if joint["label"]["kind"] == "classes" else (),
+            "group": (widths.group,),
+        }
+    except (KeyError, TypeError, AttributeError):
         raise DataError(
             f"{folder.name}: its manifest lacks what a shares artifact needs; run encode again"
         ) from None
-    if counts != (len(train_rows), len(test_rows)):
+    parts = split.Split.read(folder, rows)
+    if parts.digest() != drawn:
         raise DataError(
-            f"{folder.name}: its split does not follow from its seed and fraction; run encode again"
+            f"{folder.name}: its split is not the one that its manifest names; run encode again"
         )
+    columns = _map(folder / SHARES, widths, rows, shapes)
     return Shares(
         manifest=manifest,
-        train_rows=train_rows,
-        test_rows=test_rows,
-        _features=_map_columns(folder / FEATURES, names, rows),
-        _label=_map_columns(folder / LABEL, [label], rows)[0],
+        train_rows=parts.train_rows,
+        validation_rows=parts.validation_rows,
+        test_rows=parts.test_rows,
+        _features=columns["features"],
+        _label=columns["label"],
+        _group=columns.get("group"),
     )
 
 
-def _write_columns(path: Path, columns_FN: Tensor, names: list[str]) -> None:
-    schema = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in names])
-    arrays = [pa.array(column) for column in columns_FN.numpy()]
-    # One record batch, so that each column is one contiguous piece of the file.
-    batch = pa.record_batch(arrays, schema=schema)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        writer.write_batch(batch)
-
-
-def _map_columns(path: Path, names: list[str], rows: int) -> tuple[NDArray[np.int64], ...]:
+def _map(
+    path: Path, widths: Widths, rows: int, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, _Rows]:
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        batch = reader.get_batch(0)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
     except (OSError, ValueError, pa.ArrowException):
         raise DataError(f"{path.name} cannot be read as an Arrow file; run encode again") from None
-    kinds = {str(kind) for kind in batch.schema.types}
-    if batch.schema.names != names or batch.num_rows != rows or kinds != {"int64"}:
+    schema = widths.schema()
+    if reader.schema != schema or sum(batch.num_rows for batch in batches) != rows:
         raise DataError(
             f"{path.name} does not hold the columns and rows that its manifest names; "
             "run encode again"
         )
-    return tuple(column.to_numpy(zero_copy_only=True) for column in batch.columns)
+    return {
+        field.name: _Rows(
+            [
+                batch.column(field.name)
+                .flatten()
+                .to_numpy(zero_copy_only=True)
+                .reshape(batch.num_rows, field.type.list_size)
+                for batch in batches
+            ],
+            shapes[field.name],
+        )
+        for field in schema
+    }

@@ -1,4 +1,4 @@
-"""Which rows train, which test, and in which batches: the same at all parties, with no message.
+"""Which rows train, validate and test, and in which batches: the same at all parties.
 
 The randomness is public: it comes from the agreed seed and hides nothing. It is drawn as raw words
 of Philox, keyed by SHA-256 of the purpose and the seed, and sorted. NumPy promises the words of a
@@ -7,11 +7,94 @@ not differ by a NumPy version.
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tallystick.runtime.errors import DataError
+
+SPLIT = "split.arrow"
+TRAIN, VALIDATION, TEST = 0, 1, 2
+_COLUMN = "part"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """To which part each row belongs."""
+
+    part_N: NDArray[np.uint8]
+    """``TRAIN``, ``VALIDATION`` or ``TEST``."""
+
+    @classmethod
+    def of(
+        cls, rows: int, *, test: NDArray[np.int64], validation: Sequence[int] | NDArray[np.int64]
+    ) -> Self:
+        """Make a split from row numbers; the rows that are not named train."""
+        part_N = np.full(rows, TRAIN, dtype=np.uint8)
+        part_N[np.asarray(validation, dtype=np.int64)] = VALIDATION
+        part_N[test] = TEST
+        return cls(part_N)
+
+    @property
+    def train_rows(self) -> NDArray[np.int64]:
+        """Positions, ascending."""
+        return np.flatnonzero(self.part_N == TRAIN)
+
+    @property
+    def validation_rows(self) -> NDArray[np.int64]:
+        """Positions, ascending."""
+        return np.flatnonzero(self.part_N == VALIDATION)
+
+    @property
+    def test_rows(self) -> NDArray[np.int64]:
+        """Positions, ascending."""
+        return np.flatnonzero(self.part_N == TEST)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each part has."""
+        train, validation, test = np.bincount(self.part_N, minlength=3).tolist()
+        return {"train_rows": train, "validation_rows": validation, "test_rows": test}
+
+    def digest(self) -> str:
+        """Return the SHA-256 of which row belongs where."""
+        return hashlib.sha256(self.part_N.tobytes()).hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write ``split.arrow``."""
+        array = pa.Array.from_buffers(
+            pa.uint8(), len(self.part_N), [None, pa.py_buffer(self.part_N)]
+        )
+        batch = pa.record_batch([array], names=[_COLUMN])
+        with (
+            pa.OSFile(str(folder / SPLIT), "wb") as sink,
+            pa.ipc.new_file(sink, batch.schema) as writer,
+        ):
+            writer.write_batch(batch)
+
+    @classmethod
+    def read(cls, folder: Path, rows: int) -> Self:
+        """Read it again.
+
+        Raises:
+            DataError: the file is missing, or holds something else than the parts of so many rows.
+        """
+        try:
+            with pa.OSFile(str(folder / SPLIT)) as source:
+                column = pa.ipc.open_file(source).read_all().column(_COLUMN)
+            part_N = column.to_numpy()
+        except (OSError, ValueError, KeyError, pa.ArrowException):
+            raise DataError(f"{SPLIT} cannot be read; run encode again") from None
+        if part_N.dtype != np.uint8 or len(part_N) != rows or np.any(part_N > TEST):
+            raise DataError(
+                f"{SPLIT} does not hold the parts of {rows} rows, as its manifest says; "
+                "run encode again"
+            )
+        return cls(part_N)
 
 
 def permutation(rows: int, purpose: str, seed: int) -> NDArray[np.int64]:
