@@ -22,6 +22,7 @@ from tallystick.runtime.dealer.correlations import (
     Correlation,
     Harmonics,
     Part,
+    Permutation,
     Product,
     SignMask,
     Square,
@@ -65,6 +66,9 @@ REQUESTS: dict[type[Correlation], st.SearchStrategy[Correlation]] = {
         Harmonics, SHAPES, st.integers(1, 5), st.integers(1, 52), st.integers(1, 39)
     ),
     SignMask: SHAPES.map(SignMask),
+    Permutation: st.builds(
+        Permutation, st.tuples(st.integers(0, 3), st.integers(0, 9)), st.integers(0, 1)
+    ),
 }
 
 
@@ -84,7 +88,8 @@ def dealt(request: Correlation, parties: int) -> tuple[list[Tensor], list[Tensor
         totals = [p.combine(a, b) for p, a, b in zip(parts, totals, held, strict=True)]
     count = len(request.masks)
     for part, tensor in zip((*request.masks, *request.derived), totals, strict=True):
-        assert tuple(tensor.shape) == part.shape
+        together = (parties * part.shape[0],) if part.sharing == "own" else part.shape
+        assert tuple(tensor.shape) == together
         assert tensor.dtype == torch.int64
     return totals[:count], totals[count:]
 
@@ -141,6 +146,9 @@ def relation(request: Correlation, masks: list[Tensor], derived: list[Tensor]) -
                 mine, other = digits.digit(r.flatten(), j), digits.digit(public, j)
                 assert torch.equal(digits.unpack(less[j], r.numel()), (other < mine).long())
                 assert torch.equal(digits.unpack(same[j], r.numel()), (other == mine).long())
+        case Permutation(shape=(_, n), owner=owner):
+            keys = masks[1][owner * n : (owner + 1) * n]
+            assert torch.equal(derived[0], masks[0][:, keys.sort().indices])
         case _:
             raise AssertionError(f"no relation is known for {request}")
 
@@ -208,6 +216,9 @@ MALFORMED = [
     {"kind": "square", "shape": [5], "masks": [1]},
     {"kind": "square", "shape": [5], "check": 1},
     {"kind": "square", "shape": [5], "extra": 1},
+    {"kind": "permutation", "shape": [5], "owner": 0},
+    {"kind": "permutation", "shape": [1, 2, 5], "owner": 0},
+    {"kind": "permutation", "shape": [1, 5], "owner": -1},
     {"kind": "truncation", "shape": [5], "bits": 62},
     {"kind": "truncation", "shape": [5], "bits": 0},
     {"kind": "truncation", "shape": [5], "bits": "7"},
@@ -252,7 +263,7 @@ def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
     """20,000 requests by default, fitting ones and others; what passes can be dealt."""
     rng = random.Random(3 * fuzz)
     kinds = list(correlations._KINDS)
-    fields = ("shape", "left", "right", "bits", "operation", "options", "count")
+    fields = ("shape", "left", "right", "bits", "operation", "options", "count", "owner")
     fields += ("period_bits", "precision_bits", "sharing", "masks")
     operations = (*sorted(Product.OPERATIONS), "einsum", "load", "")
 

@@ -87,7 +87,11 @@ class Engine:
         self._mesh = mesh
         self._parties = list(parties)
         self.context = Context(
-            rank=rank, obtain=dealer.obtain, open_sum=self._open_sum, open_xor=self._open_xor
+            rank=rank,
+            world_size=self.world_size,
+            obtain=dealer.obtain,
+            open_sum=self._open_sum,
+            open_xor=self._open_xor,
         )
 
     def __enter__(self) -> Self:

@@ -49,7 +49,8 @@ class Part:
 
     shape: Shape
     sharing: str = "sum"
-    """sum: modulo 2**64; xor: bitwise, 64 bits; bit: bitwise, the lowest bit alone."""
+    """sum: modulo 2**64; xor: bitwise, 64 bits; bit: bitwise, the lowest bit alone; own: not shared
+    at all, every party draws a value of its own, and the dealer has all of them in rank order."""
 
     def draw(self, stream: Stream) -> Tensor:
         """Draw one party's share."""
@@ -57,6 +58,8 @@ class Part:
 
     def combine(self, left: Tensor, right: Tensor) -> Tensor:
         """Add a share to another."""
+        if self.sharing == "own":
+            return torch.cat([left, right])
         return left + right if self.sharing == "sum" else left ^ right
 
     def remove(self, value: Tensor, share: Tensor) -> Tensor:
@@ -284,6 +287,44 @@ class SignMask(Correlation):
         return digits.tables(r), flipped
 
 
+@dataclass(frozen=True)
+class Permutation(Correlation):
+    """a, and a with its columns in an order that one party alone draws. See protocols/shuffle.py.
+
+    The order is that which sorts N random keys: uniform, but for a chance of N**2 / 2**65.
+    """
+
+    KIND: ClassVar[str] = "permutation"
+    shape: Shape
+    """[C, N]: N columns of C values change places."""
+    owner: int
+    """The rank of the party that draws the order."""
+
+    @cached_property
+    def masks(self) -> tuple[Part, ...]:  # noqa: D102
+        return Part(self.shape), Part(self.shape[-1:], "own")
+
+    @cached_property
+    def derived(self) -> tuple[Part, ...]:  # noqa: D102
+        return (Part(self.shape),)
+
+    def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
+        a, keys = masks
+        # Every party drew keys. An owner that is none of them wraps around and harms nobody.
+        begin = self.owner * self.shape[-1] % max(1, keys.numel())
+        return (a[:, order(keys[begin : begin + self.shape[-1]])],)
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        if len(self.shape) != 2:
+            raise ProtocolViolation("a permutation of anything but columns is not served")
+
+
+def order(keys: Tensor) -> Tensor:
+    """Return the order that sorts one party's random keys."""
+    return torch.argsort(keys, stable=True)
+
+
 def phases(ring: Tensor, count: int, period_bits: int) -> Tensor:
     """Return float64 angles 2 pi k x / 2**period_bits, k = 1..count along a new first dimension."""
     turn = (ring & ((1 << period_bits) - 1)).double() * (2 * math.pi / 2.0**period_bits)
@@ -292,7 +333,17 @@ def phases(ring: Tensor, count: int, period_bits: int) -> Tensor:
 
 
 _KINDS: Mapping[str, type[Correlation]] = {
-    kind.KIND: kind for kind in (Product, Square, And, BitToRing, Truncation, Harmonics, SignMask)
+    kind.KIND: kind
+    for kind in (
+        Product,
+        Square,
+        And,
+        BitToRing,
+        Truncation,
+        Harmonics,
+        SignMask,
+        Permutation,
+    )
 }
 
 

@@ -12,11 +12,12 @@ from tallystick.runtime.dealer.correlations import Correlation
 class Context:
     """One party's means in a protocol.
 
-    The openings are for values that are uniformly random, because a mask is on them. Anything else
-    is opened by the ledger alone.
+    The openings are for values that say nothing: a uniform mask is on them, or they follow from an
+    order that is uniformly random (sort.py). Anything else is opened by the ledger alone.
     """
 
     rank: int
+    world_size: int
     obtain: Callable[[Correlation], list[Tensor]]
     """Asks the dealer for this party's shares of a correlation."""
     open_sum: Callable[[Tensor], Tensor]

@@ -1,0 +1,34 @@
+"""The largest of shared values, by a tournament.
+
+Roles: parties P0..Pn-1 with additive shares of x modulo 2**64; a dealer.
+Each round halves the field: with pairs (x, y),   [larger] = [y] + [y < x] ([x] - [y]),
+by a comparison (comparison.py) and a product (products.py).
+
+Rounds: 7 for each of log2 N levels. Bytes: 30 to each peer for each value; the dealer sends P0 84.
+Learnt: nothing. Adversary: semi-honest; dealer and parties do not collude.
+"""
+
+import torch
+from torch import Tensor
+
+from tallystick.runtime.dealer.correlations import Product
+from tallystick.runtime.protocols.comparison import negative
+from tallystick.runtime.protocols.context import Context
+from tallystick.runtime.protocols.products import product
+
+
+def maximum(context: Context, share: Tensor) -> Tensor:
+    """Return this party's share of the largest value along the last dimension, which is kept.
+
+    Args:
+        context: the session's means.
+        share: int64; at least one value along the last dimension; differences fit 63 bits.
+    """
+    while (count := share.size(-1)) > 1:
+        half = count // 2
+        x, y = share[..., :half].contiguous(), share[..., half : 2 * half].contiguous()
+        wins = negative(context, y - x)
+        request = Product("mul", tuple(x.shape), tuple(x.shape))
+        larger = y + product(context, request, wins, x - y)
+        share = torch.cat([larger, share[..., 2 * half :]], dim=-1)
+    return share
