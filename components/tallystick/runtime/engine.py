@@ -178,6 +178,46 @@ class Engine:
             total = total + secret.share * round(factor * 2**bits)
         return self.from_share(self.truncate(total, bits))
 
+    def product(self, operation: str, x: Secret, y: Secret, **options: Any) -> Secret:
+        """Return ``x op y`` with the fraction bits of both; :meth:`rounded` brings them back.
+
+        What is summed before it is rounded is rounded once, and more exactly.
+
+        Args:
+            operation: one of those that the dealer deals for: mul, matmul, conv2d...
+            x: the left side.
+            y: the right side.
+            options: of a convolution: stride, padding, dilation...
+        """
+        plain = tuple(sorted((name, _plain(value)) for name, value in options.items()))
+        left, right = shapes(x.share.shape, y.share.shape)
+        request = Product(operation, left, right, plain)
+        share = products.product(self.context, request, x.share, y.share)
+        return self.from_share(share, _precision(x) + _precision(y))
+
+    def squared(self, x: Secret) -> Secret:
+        """Return x * x with twice the fraction bits; see :meth:`product`."""
+        return self.from_share(products.square(self.context, x.share), 2 * _precision(x))
+
+    def rounded(self, x: Secret) -> Secret:
+        """Bring a product back to the usual fraction bits."""
+        surplus = _precision(x) - PRECISION_BITS
+        return self.from_share(self.truncate(x.share, surplus)) if surplus else x
+
+    def scaled(self, x: Secret, factor: float, *, extra_bits: int = 0) -> Secret:
+        """Return x times a public factor, which keeps 15 significant bits; |x| below 2**30.
+
+        Args:
+            x: what is multiplied.
+            factor: by what.
+            extra_bits: how many fraction bits the result has more than x.
+        """
+        mantissa, exponent = math.frexp(factor)
+        bits = 15 - exponent - extra_bits
+        share = x.share * round(mantissa * 2**15)
+        share = self.truncate(share, bits) if bits > 0 else share << -bits
+        return self.from_share(share, _precision(x) + extra_bits)
+
     def sigmoid(self, secret: Secret) -> Secret:
         """Return 1 / (1 + exp(-x)); see :mod:`~tallystick.runtime.protocols.functions`."""
         return self.from_share(functions.sigmoid(self.context, secret.share))

@@ -1,0 +1,249 @@
+"""From a ``torch.nn.Module`` to a graph, by tracing it with ``torch.fx``.
+
+The module is executed once on symbols, which yields its operations, and once on random numbers,
+which yields their shapes. The result is checked: the graph, computed in plaintext, must give what
+the module gives. What has no counterpart on shares is refused by name and place.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from tallystick.models import plain
+from tallystick.models.graph import INPUT, Graph, Node
+from tallystick.models.operations_of_torch import FUNCTIONS, METHODS, MODULES, Found, Refusal
+from tallystick.runtime.errors import ConfigError
+
+_ROWS = 7
+"""Rows of the example: a number that no layer's width is likely to have."""
+_TOLERANCE = 1e-6
+_FINAL = ("softmax", "sigmoid")
+_FRAME = re.compile(r'File "(.+)", line (\d+)')
+_TORCH = str(Path(torch.__file__).parent)
+
+
+def convert(module: nn.Module, feature_shape: tuple[int, ...]) -> tuple[Graph, dict[str, Tensor]]:
+    """Convert a module.
+
+    Args:
+        module: takes one tensor [rows, *feature_shape], gives one [rows, K].
+        feature_shape: of one row.
+
+    Returns:
+        The graph, and the values of its parameters and buffers, float64.
+
+    Raises:
+        ConfigError: an operation that cannot be done on shares, or an output of another form.
+    """
+    module = module.double()
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(_ROWS, *feature_shape, generator=generator, dtype=torch.float64)
+    traced = _traced(module.train())
+    values = _Values(traced, module.eval(), example)
+    conversion = _Conversion(traced, values.of)
+    graph = conversion.graph()
+    state = module.state_dict()
+    parameters = {name: state[name].detach().clone() for name in graph.shapes}
+    _verify(graph, parameters, module, example)
+    return graph, parameters
+
+
+class _Tracer(fx.Tracer):
+    record_stack_traces = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in MODULES or super().is_leaf_module(m, module_qualified_name)
+
+
+def _traced(module: nn.Module) -> fx.GraphModule:
+    try:
+        return fx.GraphModule(module, _Tracer().trace(module))
+    except Exception as error:  # the module's own code runs here, and may fail in any way
+        raise ConfigError(
+            f"the model {type(module).__name__} cannot be followed by torch.fx "
+            f"({type(error).__name__}: {error}); its forward may not branch on values, and must "
+            "take one tensor"
+        ) from None
+
+
+class _Values(fx.Interpreter):
+    """What each node gives on an example."""
+
+    def __init__(self, traced: fx.GraphModule, module: nn.Module, example: Tensor) -> None:
+        super().__init__(traced)
+        self.of: dict[fx.Node, Any] = {}
+        try:
+            with torch.no_grad():
+                self.run(example)
+        except Exception as error:  # the module's own layers run here
+            raise ConfigError(
+                f"the model {type(module).__name__} does not fit features of the shape "
+                f"{list(example.shape[1:])}: {str(error).splitlines()[0]}"
+            ) from None
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = self.of[n] = super().run_node(n)
+        if isinstance(value, Tensor):
+            n.meta["shape"] = tuple(value.shape)  # what a converter may ask of an argument
+        return value
+
+
+class _Conversion:
+    """Turns the traced nodes into ours, in order."""
+
+    def __init__(self, traced: fx.GraphModule, values: Mapping[fx.Node, Any]) -> None:
+        self._traced = traced
+        self._values = values
+        self._nodes: dict[str, Node] = {}
+        self._parameters = {name: tuple(p.shape) for name, p in traced.named_parameters()}
+        self._buffers = {name: tuple(b.shape) for name, b in traced.named_buffers()}
+
+    def graph(self) -> Graph:
+        for node in self._traced.graph.nodes:
+            if node.op == "output":
+                return self._ended(node)
+            # Sizes and the like are no operations on values: their users get the numbers.
+            if node.op == "call_module" or isinstance(self._values[node], Tensor):
+                if node.op != "get_attr":
+                    self._nodes[node.name] = self._converted(node)
+        raise AssertionError("a traced module has an output")
+
+    def _converted(self, node: fx.Node) -> Node:
+        value = self._values[node]
+        if node.op == "placeholder":
+            if self._nodes:
+                raise _refused(node, "a second input")
+            return Node(name=node.name, op=INPUT, shape=tuple(value.shape[1:]))
+        found = self._found(node)
+        if value.dim() == 0 or value.shape[0] != _ROWS:
+            raise _refused(node, f"{found.op}, whose result has no rows first,")
+        inputs = [self._input(node, argument) for argument in found.inputs]
+        used = {name for name in found.parameters.values() if name not in self._parameters}
+        if not used <= self._buffers.keys():
+            raise _refused(node, "a parameter that the module does not register")
+        return Node(
+            name=node.name,
+            op=found.op,
+            inputs=tuple(inputs),
+            parameters=found.parameters,
+            attributes=found.attributes,
+            shape=tuple(value.shape[1:]),
+        )
+
+    def _found(self, node: fx.Node) -> Found:
+        """Look the operation up in the table of its kind."""
+        try:
+            if node.op == "call_module":
+                module = self._traced.get_submodule(str(node.target))
+                kind = type(module)
+                if kind not in MODULES:
+                    raise _refused(node, f"the layer {kind.__name__}")
+                return MODULES[kind](module, str(node.target), node.args)
+            table: Mapping[Any, Any] = FUNCTIONS if node.op == "call_function" else METHODS
+            if node.target not in table:
+                name = getattr(node.target, "__name__", str(node.target))
+                raise _refused(node, f"the operation {name}")
+            return table[node.target](*self._public(node.args), **self._public(node.kwargs))  # type: ignore[no-any-return]
+        except Refusal as refusal:
+            raise _refused(node, str(refusal)) from None
+        except TypeError:
+            raise _refused(node, f"{node.target} with arguments of another form") from None
+
+    def _public(self, arguments: Any) -> Any:
+        """Put numbers for nodes that are numbers, and names for those that are parameters."""
+
+        def replaced(node: fx.Node) -> Any:
+            value = self._values[node]
+            if node.op == "get_attr":
+                return str(node.target)
+            return node if isinstance(value, Tensor) else value
+
+        return fx.node.map_arg(arguments, replaced)
+
+    def _input(self, node: fx.Node, argument: Any) -> str:
+        if not isinstance(argument, fx.Node) or argument.name not in self._nodes:
+            raise _refused(node, "an operation on a constant tensor or a bare parameter")
+        return str(argument.name)
+
+    def _ended(self, output: fx.Node) -> Graph:
+        (result,) = output.args
+        if not isinstance(result, fx.Node) or result.name not in self._nodes:
+            raise _refused(output, "an output that is not one tensor")
+        nodes, final = _without_final(self._needed(result.name))
+        last = nodes[-1]
+        if last.shape == ():
+            nodes.append(Node(name="scores", op="reshape", inputs=(last.name,), shape=(1,)))
+        if len(nodes[-1].shape) != 1:
+            raise ConfigError(
+                f"the model gives each row a result of the shape {list(last.shape)}; "
+                "a model gives one score, or one for each class"
+            )
+        used = {name for node in nodes for name in node.parameters.values()}
+        return Graph(
+            nodes=tuple(nodes),
+            parameters={name: shape for name, shape in self._parameters.items() if name in used},
+            buffers={name: shape for name, shape in self._buffers.items() if name in used},
+            final=final,
+        )
+
+    def _needed(self, last: str) -> list[Node]:
+        """Return the nodes that the result depends on, in order; the input always stands first."""
+        wanted = {last, next(iter(self._nodes))}
+        for node in reversed(self._nodes.values()):
+            if node.name in wanted:
+                wanted.update(node.inputs)
+        return [node for node in self._nodes.values() if node.name in wanted]
+
+
+def _without_final(nodes: list[Node]) -> tuple[list[Node], str]:
+    """Leave a softmax or sigmoid at the end to the loss, whose gradient is exact with it."""
+    last = nodes[-1]
+    alone = all(last.inputs[:1] != node.inputs[:1] for node in nodes[1:-1])
+    if last.op in _FINAL and nodes[-2].name == last.inputs[0] and alone:
+        return nodes[:-1], last.op
+    return nodes, ""
+
+
+def _refused(node: fx.Node, what: str) -> ConfigError:
+    place = f"layer {node.target!r}" if node.op == "call_module" else f"operation {node.name!r}"
+    if node.stack_trace:
+        frames = _FRAME.findall(node.stack_trace)
+        own = [frame for frame in frames if not frame[0].startswith(_TORCH)]
+        if own:
+            file, line = own[-1]
+            place += f", line {line} of {Path(file).name}"
+    return ConfigError(
+        f"the model cannot be shared: {what} at {place} has no counterpart on shares; the "
+        "operations that have one are listed in the train step's README"
+    )
+
+
+def _verify(
+    graph: Graph, parameters: Mapping[str, Tensor], module: nn.Module, example: Tensor
+) -> None:
+    """Refuse a graph that gives something else than the module.
+
+    This finds what tracing cannot see: code that depends on ``self.training``, and results that are
+    used again after an operation changed them in place.
+    """
+    with torch.no_grad():
+        expected = module(example)
+        scores = plain.run(graph, parameters, example)
+    if graph.final == "softmax":
+        scores = scores.softmax(-1)
+    elif graph.final == "sigmoid":
+        scores = scores.sigmoid()
+    error = (scores.reshape(expected.shape) - expected).abs().max() if expected.numel() else 0.0
+    if not math.isfinite(float(error)) or float(error) > _TOLERANCE * (
+        1 + float(expected.abs().max())
+    ):
+        raise ConfigError(
+            f"the model {type(module).__name__} does not give the same when its operations are "
+            "done one by one; it may not depend on self.training by itself, nor use a value that "
+            "was changed in place"
+        )

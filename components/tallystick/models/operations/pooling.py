@@ -1,0 +1,86 @@
+"""Pooling: the largest or the mean of each window. Windows are gathered without a message."""
+
+# N = rows, C = channels, S = places in an image, P = windows, W = places in a window.
+
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from tallystick.models.operations.layer import Layer, Operation, Slopes
+from tallystick.models.operations.tournament import largest, spread
+from tallystick.runtime.engine import PRECISION_BITS, Secret
+
+_LOWEST = -(1 << (19 + PRECISION_BITS))
+"""Padding that no value of a network is below."""
+
+
+def _max(layer: Layer, x: Secret) -> tuple[Secret, Any]:
+    windows_NCPW, places_PW = _windows(layer, x, _LOWEST)
+    result_NCP, levels = largest(layer.engine, windows_NCPW)
+    return _shaped(layer, result_NCP), (x.share.shape, places_PW, levels)
+
+
+def _max_back(layer: Layer, slope: Secret, kept: Any) -> Slopes:
+    shape, places_PW, levels = kept
+    if not layer.wanted[0]:
+        return Slopes(inputs=[None])
+    slopes_NCPW = spread(layer.engine, layer.local(slope, lambda s: s.flatten(2)), levels)
+    return Slopes(inputs=[_returned(layer, slopes_NCPW, places_PW, shape)])
+
+
+def _mean(layer: Layer, x: Secret) -> tuple[Secret, Any]:
+    windows_NCPW, places_PW = _windows(layer, x, 0)
+    result = layer.engine.scaled(windows_NCPW.sum(-1), 1 / places_PW.shape[1])
+    return _shaped(layer, result), (x.share.shape, places_PW)
+
+
+def _mean_back(layer: Layer, slope: Secret, kept: Any) -> Slopes:
+    shape, places_PW = kept
+    if not layer.wanted[0]:
+        return Slopes(inputs=[None])
+    each = layer.engine.scaled(slope, 1 / places_PW.shape[1])
+    slopes_NCPW = layer.local(
+        each, lambda s: s.flatten(2).unsqueeze(-1).expand(-1, -1, *places_PW.shape)
+    )
+    return Slopes(inputs=[_returned(layer, slopes_NCPW, places_PW, shape)])
+
+
+def _windows(layer: Layer, x: Secret, padding: int) -> tuple[Secret, Tensor]:
+    """Gather each window's values, and say where in the padded image they stand."""
+    padded = _padded(layer, x.share, padding if layer.engine.rank == 0 else 0)
+    places_PW = _places(
+        list(padded.shape[2:]), layer.node.numbers("kernel"), layer.node.numbers("stride")
+    )
+    return layer.engine.from_share(padded.flatten(2)[:, :, places_PW]), places_PW
+
+
+def _padded(layer: Layer, share: Tensor, value: int) -> Tensor:
+    sides = [side for width in reversed(layer.node.numbers("padding")) for side in (width, width)]
+    return functional.pad(share, sides, value=value) if any(sides) else share
+
+
+def _places(sides: list[int], kernel: list[int], stride: list[int]) -> Tensor:
+    """Return the flat positions of each window's places: int64 [P, W]."""
+    positions = torch.arange(torch.Size(sides).numel()).reshape(sides)
+    for dim, (size, step) in enumerate(zip(kernel, stride, strict=True)):
+        positions = positions.unfold(dim, size, step)
+    return positions.flatten(0, len(sides) - 1).flatten(1)
+
+
+def _returned(layer: Layer, slopes_NCPW: Secret, places_PW: Tensor, shape: torch.Size) -> Secret:
+    """Add each window's slopes up where its values came from: the gathering backwards."""
+    padding = layer.node.numbers("padding")
+    sides = [side + 2 * width for side, width in zip(shape[2:], padding, strict=True)]
+    total = torch.zeros(*shape[:2], torch.Size(sides).numel(), dtype=torch.int64)
+    total.index_add_(2, places_PW.flatten(), slopes_NCPW.share.flatten(2))
+    inner = [slice(width, width + side) for side, width in zip(shape[2:], padding, strict=True)]
+    return layer.engine.from_share(total.reshape(*shape[:2], *sides)[:, :, *inner].contiguous())
+
+
+def _shaped(layer: Layer, result_NCP: Secret) -> Secret:
+    return layer.local(result_NCP, lambda s: s.reshape(s.shape[0], *layer.node.shape))
+
+
+OPERATIONS = {"max_pool": Operation(_max, _max_back), "avg_pool": Operation(_mean, _mean_back)}

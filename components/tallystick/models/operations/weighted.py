@@ -1,0 +1,92 @@
+"""Operations with weights: linear layers and convolutions.
+
+With z = x * w + b and the slope d of z:  dx = d * w (transposed),  dw = x * d,  db = sum of d;
+for convolutions these are convolutions again, with the roles of stride and dilation exchanged.
+Each is one product: 1 round, and one more to round. Sums are rounded once.
+"""
+
+# N = rows, F = inputs, K = outputs, C = channels in, D = channels out.
+
+from tallystick.models.operations.layer import Layer, Operation, Slopes
+from tallystick.runtime.engine import PRECISION_BITS, Secret
+
+
+def _linear(layer: Layer, x_NF: Secret) -> tuple[Secret, Secret]:
+    weight_FK = layer.parameters["weight"].t()
+    return _biased(layer, layer.engine.product("matmul", x_NF, weight_FK), (-1,)), x_NF
+
+
+def _linear_back(layer: Layer, slope_NK: Secret, x_NF: Secret) -> Slopes:
+    product, rounded = layer.engine.product, layer.engine.rounded
+    rows = [layer.local(t, lambda s: s.reshape(-1, s.shape[-1])) for t in (slope_NK, x_NF)]
+    parameters = {"weight": rounded(product("matmul", rows[0].t(), rows[1]))}
+    if "bias" in layer.parameters:
+        parameters["bias"] = rows[0].sum(0)
+    inputs = (
+        [rounded(product("matmul", slope_NK, layer.parameters["weight"]))]
+        if layer.wanted[0]
+        else [None]
+    )
+    return Slopes(inputs=inputs, parameters=parameters)
+
+
+def _convolution(layer: Layer, x_NC: Secret) -> tuple[Secret, Secret]:
+    weight_DC = layer.parameters["weight"]
+    dims = x_NC.dim() - 2
+    raw = layer.engine.product(f"conv{dims}d", x_NC, weight_DC, **_settings(layer))
+    return _biased(layer, raw, (-1, *[1] * dims)), x_NC
+
+
+def _convolution_back(layer: Layer, slope_ND: Secret, x_NC: Secret) -> Slopes:
+    product, rounded = layer.engine.product, layer.engine.rounded
+    weight_DC = layer.parameters["weight"]
+    dims = x_NC.dim() - 2
+    settings = _settings(layer)
+    stride, padding, dilation = (settings[name] for name in ("stride", "padding", "dilation"))
+    # The channels take the place of the rows, over which the gradient sums.
+    by_weight = product(
+        f"conv{dims}d",
+        x_NC.transpose(0, 1),
+        slope_ND.transpose(0, 1),
+        stride=dilation,
+        padding=padding,
+        dilation=stride,
+    )
+    kernel = tuple(slice(size) for size in weight_DC.share.shape[2:])
+    by_weight = layer.local(by_weight, lambda s: s[:, :, *kernel].transpose(0, 1).contiguous())
+    parameters = {"weight": rounded(by_weight)}
+    if "bias" in layer.parameters:
+        parameters["bias"] = slope_ND.sum([0, *range(2, dims + 2)])
+    if not layer.wanted[0]:
+        return Slopes(inputs=[None], parameters=parameters)
+    # What the stride left over at the far rim had no part in any result.
+    reached = [
+        (slope_ND.size(i + 2) - 1) * stride[i]
+        - 2 * padding[i]
+        + dilation[i] * (weight_DC.size(i + 2) - 1)
+        + 1
+        for i in range(dims)
+    ]
+    extra = [x_NC.size(i + 2) - reached[i] for i in range(dims)]
+    by_input = product(
+        f"conv_transpose{dims}d", slope_ND, weight_DC, **settings, output_padding=extra
+    )
+    return Slopes(inputs=[rounded(by_input)], parameters=parameters)
+
+
+def _settings(layer: Layer) -> dict[str, list[int]]:
+    return {name: layer.node.numbers(name) for name in ("stride", "padding", "dilation")}
+
+
+def _biased(layer: Layer, raw: Secret, shape: tuple[int, ...]) -> Secret:
+    """Add the bias and round: one rounding for both."""
+    if "bias" in layer.parameters:
+        bias = layer.parameters["bias"].share.reshape(shape) << PRECISION_BITS
+        raw = layer.local(raw, lambda s: s + bias)
+    return layer.engine.rounded(raw)
+
+
+OPERATIONS = {
+    "linear": Operation(_linear, _linear_back),
+    "convolution": Operation(_convolution, _convolution_back),
+}

@@ -1,0 +1,131 @@
+"""Graphs on shares, forwards and backwards, against torch and its autograd on the same graph."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+from tallystick.models import execution, plain
+from tallystick.models.coins import Coins
+from tallystick.models.from_torch import convert
+from tallystick.models.graph import Graph
+from torch import Tensor, nn
+
+from tests import harness
+from tests.harness import Place
+
+ROWS = 12
+COINS = Coins(seed=3, epoch=1, batch=2)
+
+
+class Activations(nn.Module):
+    """Every activation and every arithmetic operation, on numbers that reach their corners."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(5, 12)
+        self.last = nn.Linear(96, 2)
+        self.leaky = nn.LeakyReLU(0.2)
+        self.dropout = nn.Dropout(0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.first(x) * 3
+        parts = [torch.relu(z), self.leaky(z), functional.relu6(2 * z), torch.sigmoid(z)]
+        parts += [z.tanh(), functional.silu(z), z.softmax(dim=1), parts[1] * parts[3] - z]
+        return self.last(self.dropout(torch.cat(parts, dim=1) + 0.5))
+
+
+class Images(nn.Module):
+    """Convolutions with strides, rims and holes; pooling with overlaps; a residual; BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=2, dilation=2, bias=False)
+        self.overlapping = nn.MaxPool2d(3, stride=2, padding=1)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.conv1(x)))
+        x = x + self.conv2(x)
+        x = torch.cat([self.overlapping(x), functional.avg_pool2d(x, 3, 2, 1)], dim=1)
+        return self.last(x.mean(dim=(2, 3)).view(x.size(0), -1))
+
+
+class Signals(nn.Module):
+    """One dimension: a convolution, BatchNorm, pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(1, 3, 4, stride=3),
+            nn.BatchNorm1d(3),
+            nn.Tanh(),
+            nn.AvgPool1d(2),
+            nn.MaxPool1d(2),
+            nn.Flatten(),
+            nn.Linear(3, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.body(x)
+        return result
+
+
+MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "activations": (Activations, (5,)),
+    "images": (Images, (2, 9, 10)),
+    "signals": (Signals, (1, 17)),
+}
+
+
+def example(name: str) -> tuple[Graph, dict[str, Tensor], Tensor, Tensor]:
+    make, shape = MODULES[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        graph, parameters = convert(make(), shape)
+        features = torch.randn(ROWS, *shape, dtype=torch.float64)
+        slope = torch.randn(ROWS, graph.outputs, dtype=torch.float64)
+    return graph, parameters, features, slope
+
+
+def _on_shares(session: Any, name: str) -> dict[str, NDArray[np.float64]]:
+    engine, ledger = session.engine, session.ledger
+    graph, parameters, features, slope = example(name)
+    owned = features if session.rank == 1 else None
+    secret = engine.share(owned, 1, features.shape)
+    shared = {key: engine.public(value) for key, value in parameters.items()}
+    tape = execution.forward(engine, graph, shared, secret, COINS)
+    found = {"scores": tape.scores_NK, **tape.buffers}
+    found |= execution.backward(tape, engine.public(slope))
+    found["finished"] = execution.run(engine, graph, shared, secret)
+    return {key: ledger.reveal(v, key, why="a test").numpy() for key, v in found.items()}
+
+
+def in_plaintext(name: str) -> dict[str, Tensor]:
+    graph, parameters, features, slope = example(name)
+    finished = plain.run(graph, parameters, features)
+    for key in graph.parameters:
+        parameters[key].requires_grad_()
+    scores = plain.run(graph, parameters, features, training=True, coins=COINS)
+    (scores * slope).sum().backward()
+    gradients = {key: parameters[key].grad for key in graph.parameters}
+    buffers = {key: parameters[key] for key in graph.buffers}
+    return {"scores": scores, "finished": finished, **gradients, **buffers}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_scores_and_gradients_are_those_of_torch(place: Place, name: str) -> None:
+    expected = in_plaintext(name)
+    for party, found in harness.run_parties(place, _on_shares, name).items():
+        assert not isinstance(found, BaseException), (party, found)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            # Functions are within 2**-9 of the truth; a gradient adds up over rows and places.
+            exact = value.detach().numpy()
+            allowed = 0.004 + 0.01 * np.abs(exact).max()
+            np.testing.assert_allclose(found[key], exact, rtol=0, atol=allowed, err_msg=key)

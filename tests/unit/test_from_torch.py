@@ -1,0 +1,146 @@
+"""The converter: what it gives is the module; what it cannot convert it names, and where."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tallystick.models import architectures, plain
+from tallystick.models.from_torch import convert
+from tallystick.models.graph import Graph
+from tallystick.models.networks import NETWORKS
+from tallystick.runtime.errors import ConfigError, DataError
+from torch import Tensor, nn
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_by_name_is_converted_and_its_graph_survives_json(name: str) -> None:
+    graph, parameters = architectures.build(name, (1, 28, 28), 10, seed=5)
+    assert Graph.from_json(graph.as_json()) == graph
+    assert Graph.from_json(graph.as_json()).digest() == graph.digest()
+    module = NETWORKS[name]((1, 28, 28), 10).double().eval()
+    module.load_state_dict(parameters, strict=False)
+    features = torch.randn(3, 1, 28, 28, dtype=torch.float64)
+    torch.testing.assert_close(plain.run(graph, parameters, features), module(features))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others() -> None:
+    one, same, other = (architectures.build("mlp", (4,), 1, seed)[1] for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["fc1.weight"], other["fc1.weight"])
+
+
+class _Linear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 6)
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.GRU(6, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.body(x)[0]
+        return result
+
+
+class Cumulative(_Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(self.layer(x), 1)
+
+
+class Branching(_Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) if x.sum() > 0 else x
+
+
+class Moody(_Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layer(x) * 2 if self.training else self.layer(x)
+        return result
+
+
+class Overwriting(_Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return y.relu_() + y * 0.5
+
+
+class Mixing(_Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layer(x).view(-1, 2)
+        return result
+
+
+class Grouped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(4, 4, 1, groups=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.depthwise(x.unsqueeze(2)).flatten(1)
+        return result
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Recurrent, r"the layer GRU at layer 'body.1', line \d+ of test_from_torch.py"),
+        (Cumulative, r"the operation cumsum at operation 'cumsum', line \d+ of test_from_torch.py"),
+        (Grouped, r"a convolution with groups at layer 'depthwise'"),
+        (Mixing, r"reshape, whose result has no rows first, at operation 'view'"),
+        (Branching, "may not branch on values"),
+        (Moody, "may not depend on self.training"),
+        (Overwriting, "changed in place"),
+    ],
+)
+def test_what_cannot_be_converted_is_named_with_its_place(
+    module: Callable[[], nn.Module], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert(module(), (4,))
+
+
+def test_a_module_that_does_not_fit_the_features_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"does not fit features of the shape \[5\]"):
+        convert(nn.Sequential(nn.Linear(4, 1)), (5,))
+
+
+def test_a_softmax_at_the_end_is_left_to_the_loss() -> None:
+    graph, _ = convert(nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1)), (4,))
+    assert [node.op for node in graph.nodes] == ["input", "linear"]
+    assert graph.final == "softmax"
+
+
+def test_a_users_own_class_comes_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "my_model.py"
+    file.write_text(
+        "from torch import nn\n\n\nclass Mine(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Linear(4, 3))\n"
+    )
+    _, parameters = architectures.build(f"{file}:Mine", (4,), 3, seed=0)
+    assert parameters.keys() == {"0.weight", "0.bias"}
+    with pytest.raises(ConfigError, match=r"my_model.py:Mine gives 3 scores .* needs 1"):
+        architectures.build(f"{file}:Mine", (4,), 1, seed=0)
+    with pytest.raises(ConfigError, match=r"my_model.py:Yours cannot be made \(AttributeError"):
+        architectures.build(f"{file}:Yours", (4,), 3, seed=0)
+
+
+@pytest.mark.parametrize("damage", ["format", "nodes", "inputs", "parameters", "order"])
+def test_a_damaged_graph_is_refused(damage: str) -> None:
+    content = architectures.build("mlp", (4,), 1, 0)[0].as_json()
+    match damage:
+        case "format":
+            content["format"] = 2
+        case "nodes":
+            content["nodes"] = []
+        case "inputs":
+            content["nodes"][2]["inputs"] = ["nowhere"]
+        case "parameters":
+            del content["parameters"]["fc2.weight"]
+        case "order":
+            content["nodes"].reverse()
+    with pytest.raises(DataError, match="architecture cannot be read"):
+        Graph.from_json(content)
