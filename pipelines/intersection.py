@@ -1,9 +1,10 @@
 """One party's side of private set intersection alone: whom do we share?"""
 
 from kfp import dsl
+from tallystick import images
 from tallystick.psi.component import psi
 
-from pipelines.secure import secure
+from pipelines.secure import Pods
 
 
 @dsl.pipeline(name="intersection")
@@ -20,18 +21,25 @@ def intersection(
     min_intersection: int = 10,
     compare_shapes: bool = False,
     join_timeout_s: int = 300,
-    consortium: str = "/etc/tallystick/consortium.yaml",
+    identity_secret: str = "tallystick-identity",
+    consortium_config: str = "tallystick-consortium",
+    data_claim: str = "tallystick-data",
+    cpu_limit: str = "4",
+    memory_limit: str = "8Gi",
+    image: str = images.PARTY,
+    consortium: str = "/etc/tallystick/consortium/consortium.yaml",
     identity: str = "/etc/tallystick/identity",
 ) -> None:
     """Find the rows whose id several parties hold; no other id is shown to anybody.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data, consortium, identity and join_timeout_s.
+    values but for party, data and what stands from join_timeout_s on.
 
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
         session: A name for this joint run that all parties agree on, such as customers-1.
-        data: Path of this party's own table, CSV or Parquet. It never leaves the party.
+        data: Path of this party's own table, CSV or Parquet, such as /data/customers.csv. It never
+            leaves the party.
         id_columns: Names of the columns that together identify a row. Every party has them.
         normalise: What is done to ids before they are compared: some of nfkc, strip, case, integer.
         on_duplicate: error to refuse rows that repeat an id, first to keep the first of them.
@@ -42,9 +50,24 @@ def intersection(
         min_intersection: Stop, and write nothing, when fewer rows than this match.
         compare_shapes: Whether the parties tell each other what their ids look like.
         join_timeout_s: How long to wait for the other parties to come, in seconds.
-        consortium: Path of the consortium file: who takes part, where, by which certificate.
-        identity: Path of the folder with this party's tls.key and tls.crt.
+        identity_secret: Name of the Kubernetes Secret with this party's tls.key and tls.crt.
+        consortium_config: Name of the ConfigMap with consortium.yaml, and with mlflow-tracking-uri
+            if this party keeps its runs in MLflow.
+        data_claim: Name of the PersistentVolumeClaim that is mounted at /data, for the table.
+        cpu_limit: The most cores for each task, such as 4.
+        memory_limit: The most memory for each task, such as 8Gi.
+        image: The image that the tasks run in, such as your own registry's copy of it.
+        consortium: Path of the consortium file in the pod, where the ConfigMap is mounted.
+        identity: Path of the folder with tls.key and tls.crt in the pod, where the Secret is.
     """
+    secure = Pods(
+        image=image,
+        identity_secret=identity_secret,
+        consortium_config=consortium_config,
+        data_claim=data_claim,
+        cpu_limit=cpu_limit,
+        memory_limit=memory_limit,
+    )
     secure(
         psi(
             party=party,

@@ -1,16 +1,70 @@
-"""What holds for every task that is one side of a joint execution."""
+"""Where a party's tasks run: what their pods mount, need and are called.
 
+Every task that is one side of a joint execution is marked by :class:`Pods`. What Kubeflow takes at
+run time (names of Secrets, ConfigMaps and claims, the image, the limits) is a parameter of the
+pipeline, so one compiled package serves every party; what it takes at compile time alone (paths,
+labels, time limits, retries) stands here.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 from kfp import kubernetes
 
 # A task that outlives a day waits for peers that will not come: its pod is taken back.
 TIMEOUT_S = 86_400
+# A pod that dies is started anew, and so are its peers', who lose it: they meet again. After some
+# two minutes of trying, what is wrong is no accident.
+RETRIES, FIRST_PAUSE, PAUSE_FACTOR = 4, "10s", 2.0
+
+CONSORTIUM_FOLDER = "/etc/tallystick/consortium"
+IDENTITY_FOLDER = "/etc/tallystick/identity"
+DATA_FOLDER = "/data"
+# The chart's Service and NetworkPolicies find the pods of a run by these.
+LABELS = {
+    "app.kubernetes.io/name": "tallystick",
+    "app.kubernetes.io/component": "party",
+    # The links are TLS from end to end already, and a sidecar would outlive the step.
+    "sidecar.istio.io/inject": "false",
+}
 
 
-def secure(task: Any) -> Any:
-    """Mark a task as one side of a joint execution: never cached, never without an end.
+@dataclass(frozen=True, kw_only=True)
+class Pods:
+    """The pods of one party's tasks. Each field is a pipeline parameter, or a constant."""
 
-    A party whose task came from the cache would strand its peers, who wait for it to join.
-    """
-    return kubernetes.set_timeout(task.set_caching_options(False), TIMEOUT_S)
+    image: Any
+    """The party image, or a mirror of it."""
+    identity_secret: Any
+    """Name of the Secret with this party's tls.key and tls.crt."""
+    consortium_config: Any
+    """Name of the ConfigMap with consortium.yaml, and perhaps where MLflow is."""
+    data_claim: Any
+    """Name of the PersistentVolumeClaim with this party's tables."""
+    cpu_limit: Any
+    memory_limit: Any
+
+    def __call__(self, task: Any) -> Any:
+        """Place a task: never cached, never without an end, with what it needs and nothing more.
+
+        A party whose task came from the cache would strand its peers, who wait for it to join.
+        """
+        task.set_caching_options(False)
+        task.set_retry(RETRIES, backoff_duration=FIRST_PAUSE, backoff_factor=PAUSE_FACTOR)
+        task.set_container_image(self.image)
+        task.set_cpu_limit(self.cpu_limit).set_memory_limit(self.memory_limit)
+        kubernetes.set_timeout(task, TIMEOUT_S)
+        kubernetes.set_security_context(task, run_as_non_root=True)
+        for name, value in LABELS.items():
+            kubernetes.add_pod_label(task, name, value)
+        # The one place that a container with a read-only root can write to, beside its outputs.
+        kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp")  # noqa: S108
+        kubernetes.use_secret_as_volume(task, self.identity_secret, IDENTITY_FOLDER)
+        kubernetes.use_config_map_as_volume(task, self.consortium_config, CONSORTIUM_FOLDER)
+        kubernetes.use_config_map_as_env(
+            task,
+            self.consortium_config,
+            {"mlflow-tracking-uri": "MLFLOW_TRACKING_URI"},
+            optional=True,
+        )
+        return kubernetes.mount_pvc(task, self.data_claim, DATA_FOLDER)

@@ -1,13 +1,14 @@
 """One party's side of the whole job: from its own table to a model on everybody's columns."""
 
 from kfp import dsl
+from tallystick import images
 from tallystick.encode.component import encode
 from tallystick.evaluate.component import evaluate
 from tallystick.export.component import export
 from tallystick.psi.component import psi
 from tallystick.train.component import train
 
-from pipelines.secure import secure
+from pipelines.secure import Pods
 
 
 @dsl.pipeline(name="training")
@@ -17,7 +18,7 @@ def training(
     data: str,
     id_columns: list[str],
     label: str,
-    model: str,
+    model: str = "logistic_regression",
     epochs: int = 10,
     batch_size: int = 128,
     learning_rate: float = 0.1,
@@ -33,18 +34,25 @@ def training(
     compare_shapes: bool = False,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
     join_timeout_s: int = 300,
-    consortium: str = "/etc/tallystick/consortium.yaml",
+    identity_secret: str = "tallystick-identity",
+    consortium_config: str = "tallystick-consortium",
+    data_claim: str = "tallystick-data",
+    cpu_limit: str = "4",
+    memory_limit: str = "8Gi",
+    image: str = images.PARTY,
+    consortium: str = "/etc/tallystick/consortium/consortium.yaml",
     identity: str = "/etc/tallystick/identity",
 ) -> None:
     """Train and evaluate one model on the joined columns of several parties; no row is shown.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data, consortium, identity and join_timeout_s.
+    values but for party, data and what stands from join_timeout_s on.
 
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
         session: A name for this joint run that all parties agree on, such as credit-1.
-        data: Path of this party's own table, CSV or Parquet. It never leaves the party.
+        data: Path of this party's own table, CSV or Parquet, such as /data/customers.csv. It never
+            leaves the party.
         id_columns: Names of the columns that together identify a row. Every party has them.
         label: Name of the column to predict. Exactly one party holds it.
         model: The model to train: logistic_regression, linear_svm or linear_regression.
@@ -63,11 +71,26 @@ def training(
         compare_shapes: Whether the parties tell each other what their ids look like.
         export_to: Names of the parties that the model is opened to; with none it stays shared.
         join_timeout_s: How long each task waits for the other parties to come, in seconds.
-        consortium: Path of the consortium file: who takes part, where, by which certificate.
-        identity: Path of the folder with this party's tls.key and tls.crt.
+        identity_secret: Name of the Kubernetes Secret with this party's tls.key and tls.crt.
+        consortium_config: Name of the ConfigMap with consortium.yaml, and with mlflow-tracking-uri
+            if this party keeps its runs in MLflow.
+        data_claim: Name of the PersistentVolumeClaim that is mounted at /data, for the table.
+        cpu_limit: The most cores for each task, such as 4.
+        memory_limit: The most memory for each task, such as 8Gi.
+        image: The image that the tasks run in, such as your own registry's copy of it.
+        consortium: Path of the consortium file in the pod, where the ConfigMap is mounted.
+        identity: Path of the folder with tls.key and tls.crt in the pod, where the Secret is.
     """
     joint = {"party": party, "session": session, "consortium": consortium, "identity": identity}
     joint["join_timeout_s"] = join_timeout_s
+    secure = Pods(
+        image=image,
+        identity_secret=identity_secret,
+        consortium_config=consortium_config,
+        data_claim=data_claim,
+        cpu_limit=cpu_limit,
+        memory_limit=memory_limit,
+    )
 
     matched = secure(
         psi(

@@ -3,8 +3,9 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from tallystick import __version__
 from tallystick.job import EXAMPLE, Job
-from tallystick.runtime.errors import PeerError, TallystickError
+from tallystick.runtime.errors import ConfigError, PeerError, TallystickError
 
 if TYPE_CHECKING:
     from tallystick.local.results import Summary
@@ -47,6 +48,12 @@ DEMO_HELP = """Two organisations train one model on this machine, in about a min
 Splits scikit-learn's breast-cancer data by column into two files, runs a job on them, and \
 compares the model with a plaintext one and with what one side could reach alone.
 """
+SUBMIT_HELP = """Submit one party's side of a job to its own Kubeflow, and follow it to its end.
+
+Sends the compiled package with the parameters of the job file, and no others. A relative path \
+of a table is one below /data, where the party's claim is mounted. Every party submits its own \
+side; where one fails, all do.
+"""
 KEYGEN_HELP = """Make a key and a certificate for a party or the dealer.
 
 The folder then holds tls.key, which stays with its owner, and tls.crt, which every other \
@@ -63,6 +70,13 @@ DEALER_HELP = """Serve correlated randomness to a consortium until told to stop.
 The dealer sees no data. Its organisation must not be one of the parties, nor side with one: \
 together with any one party it could see everything.
 """
+
+
+class RunnerName(StrEnum):
+    """What a step is, on this machine."""
+
+    PROCESSES = "processes"
+    DOCKER = "docker"
 
 
 @app.callback(invoke_without_command=True)
@@ -91,6 +105,10 @@ def run(
             show_default=False,
         ),
     ] = None,
+    runner: Annotated[
+        RunnerName,
+        typer.Option(help="Whether each step is a process of this machine or a Docker container."),
+    ] = RunnerName.PROCESSES,
 ) -> None:
     """Run a job on this machine."""
     with _errors():
@@ -98,10 +116,60 @@ def run(
         from tallystick import local
 
         console = Console()
-        summary = local.run(job, out or job_file.resolve().parent / "runs" / job.session, console)
+        folder = out or job_file.resolve().parent / "runs" / job.session
+        containers = runner is RunnerName.DOCKER
+        summary = local.run(job, folder, console, containers=containers)
         report(summary, console)
         guide(summary, next(iter(job.parties)), console)
     raise typer.Exit(summary.exit_code)
+
+
+@app.command(help=SUBMIT_HELP)
+def submit(
+    job_file: Annotated[
+        Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)
+    ],
+    host: Annotated[str, typer.Option(metavar="URL", help="Address of Kubeflow Pipelines.")],
+    party: Annotated[str, typer.Option(metavar="NAME", help="The party to submit for.")],
+    namespace: Annotated[
+        str | None,
+        typer.Option(help="The profile's namespace.", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file with a bearer token.", show_default=False),
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="This party's MLflow, to end with the metrics.",
+            envvar="MLFLOW_TRACKING_URI",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Submit one party's side of a job."""
+    with _errors():
+        from tallystick import submit as submission
+
+        job = Job.load(job_file, alone=party)
+        token = submission.read_token(token_file) if token_file else None
+        kubeflow = submission.Submission(host, namespace, token)
+        run_id = kubeflow.submit(job, party)
+        typer.echo(f"submitted: {kubeflow.url(run_id)}")
+        for news in kubeflow.follow(run_id, job.package.steps):
+            error = f": {news.error}" if news.error else ""
+            typer.echo(f"{news.task or 'run'}: {news.state.lower()}{error}")
+        if news.state != "SUCCEEDED":
+            raise typer.Exit(1)
+        if mlflow:
+            from tallystick import tracking
+
+            try:
+                _show(tracking.metrics(mlflow, session=job.session, party=party), Console())
+            except ConfigError as error:  # the run went well all the same
+                _complain(str(error))
 
 
 @app.command(help=DEMO_HELP)
@@ -191,11 +259,14 @@ def report(summary: "Summary", console: Console) -> None:
         where = f" at {error.party}, step {error.step}" if error.party else ""
         _complain(f"{error.kind}{where}: {error.message}")
         return
+    rows = {} if summary.rows_matched is None else {"rows matched": summary.rows_matched}
+    _show({**rows, **summary.metrics}, console)
+
+
+def _show(metrics: Mapping[str, float], console: Console) -> None:
     table = Table("metric", "value", box=None, pad_edge=False)
-    if summary.rows_matched is not None:
-        table.add_row("rows matched", str(summary.rows_matched))
-    for name, value in summary.metrics.items():
-        table.add_row(escape(name), f"{value:.4g}")
+    for name, value in metrics.items():
+        table.add_row(escape(name), str(value) if isinstance(value, int) else f"{value:.4g}")
     console.print()
     console.print(table)
 

@@ -31,6 +31,8 @@ KEYS = ("session", "pipeline", "parties", "dealer", "params")
 SUPERVISED = frozenset({"party", "session", "consortium", "identity"})
 # The parameters that hold a path, which a job file gives relative to itself.
 PATHS = frozenset({"data"})
+# Where a pod finds its party's tables.
+CLAIM = "/data"
 # Names become folders and certificates, so they are plain.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -51,8 +53,13 @@ class Job:
     """The parameters common to all parties."""
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, *, alone: str | None = None) -> Self:
         """Read and check a job file.
+
+        Args:
+            path: the file.
+            alone: the one party that submits its side to its own cluster. Of the others it need
+                not know everything, and relative paths are those of its claim.
 
         Raises:
             ConfigError: the file cannot be read, or a key or value in it is wrong; names which.
@@ -65,6 +72,7 @@ class Job:
                     f"A job file holds {names(KEYS)}"
                 )
         folder = path.resolve().parent
+        tables = Path(CLAIM) if alone else folder
         session = _name(path, "session", document.get("session"))
         dealer = _name(path, "dealer", document.get("dealer"))
         package = Package.find(_text(path, "pipeline", document.get("pipeline")), folder)
@@ -87,14 +95,16 @@ class Job:
             package=package,
             parties={
                 _name(path, "a party's name", party): _parameters(
-                    path, package, f"parties.{party}", own, folder
+                    path, package, f"parties.{party}", own, tables
                 )
                 for party, own in parties.items()
             },
             dealer=dealer,
-            params=_parameters(path, package, "params", document.get("params"), folder),
+            params=_parameters(path, package, "params", document.get("params"), tables),
         )
-        for party in job.parties:
+        if alone and alone not in job.parties:
+            raise ConfigError(f"{path}: party {alone!r} is none of {names(job.parties)}")
+        for party in [alone] if alone else job.parties:
             if missing := package.required - SUPERVISED - job.arguments(party).keys():
                 raise ConfigError(
                     f"{path}: party {party!r} lacks the parameter {names(missing)} of the pipeline "

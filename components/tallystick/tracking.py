@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tallystick.runtime import events
-from tallystick.runtime.errors import TallystickError
+from tallystick.runtime.errors import ConfigError, TallystickError
 
 EXPERIMENT = "tallystick"
 ERROR_TAG = "tallystick.error"
@@ -137,12 +137,7 @@ class Run:
         experiment, parent = _place(client, self._uri)
         if parent:
             tags[PARENT_TAG] = parent
-        found = client.search_runs(
-            [experiment],
-            " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items()),
-            max_results=1,
-            order_by=["attributes.start_time DESC"],
-        )
+        found = _search(client, [experiment], tags)
         if found and found[0].data.tags.get(self._step_tag) != "finished":
             run = found[0]
             client.update_run(run.info.run_id, status="RUNNING")
@@ -175,6 +170,31 @@ def run(*, session: str, party: str, step: str) -> Iterator[Run]:
     opened.close()
 
 
+def metrics(uri: str, *, session: str, party: str) -> dict[str, float]:
+    """Return the last value of each metric in a party's run of a session.
+
+    Args:
+        uri: the store that holds it.
+        session: the session's name.
+        party: the party that logged.
+
+    Raises:
+        ConfigError: the store cannot be read, or knows no such run.
+    """
+    tags = {"tallystick.session": session, "tallystick.party": party}
+    try:
+        client = _connect(uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        (run,) = _search(client, experiments, tags)
+    except Exception as error:
+        cause = "no such run" if isinstance(error, ValueError) else _cause(error)
+        raise ConfigError(
+            f"the metrics of session {session!r} are not to be had from MLflow at "
+            f"{_without_credentials(uri)} ({cause})"
+        ) from None
+    return dict(sorted(run.data.metrics.items()))
+
+
 def store() -> str:
     """Return the address that runs go to."""
     # Absolute, for MLflow remembers stores by address, and a process may change its folder.
@@ -204,6 +224,18 @@ def _connect(uri: str) -> Any:
     finally:
         if collecting:
             gc.enable()
+
+
+def _search(client: Any, experiments: list[str], tags: Mapping[str, str]) -> list[Any]:
+    """Return the last run with all of the tags, if there is one."""
+    return [
+        *client.search_runs(
+            experiments,
+            " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items()),
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+    ]
 
 
 def _place(client: Any, uri: str) -> tuple[str, str | None]:

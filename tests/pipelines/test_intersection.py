@@ -4,44 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from kfp import components
-
-from pipelines import build
-
-PACKAGE = build.COMPILED / "intersection.yaml"
-
-
-@pytest.fixture(scope="module")
-def documents() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(PACKAGE.read_text(encoding="utf-8")))
-
-
-def test_the_package_loads_back_and_asks_for_little() -> None:
-    loaded = components.load_component_from_file(str(PACKAGE))
-    assert loaded.name == "intersection"
-    assert {"party", "session", "data", "id_columns"} == {
-        name for name, declared in loaded.component_spec.inputs.items() if not declared.optional
-    }
-
-
-def test_its_one_task_is_never_cached_and_ends_some_day(documents: list[dict[str, Any]]) -> None:
-    (task,) = documents[0]["root"]["dag"]["tasks"].values()
-    assert task["taskInfo"]["name"] == "psi"
-    assert not task["cachingOptions"].get("enableCache", False)
-    (executor,) = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
-    assert int(executor["activeDeadlineSeconds"]) > 0
-
-
-def test_every_parameter_is_explained(documents: list[dict[str, Any]]) -> None:
-    for place in [documents[0]["root"], *documents[0]["components"].values()]:
-        for name, declared in place["inputDefinitions"]["parameters"].items():
-            assert declared.get("description"), name
 
 
 @pytest.mark.timeout(180)

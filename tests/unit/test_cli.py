@@ -62,7 +62,7 @@ def test_a_wrong_job_is_one_line_and_code_2(tmp_path: Path) -> None:
 def test_results_go_beside_the_job_by_default(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outs = []
 
-    def run(_: object, out: Path, console: object) -> local.Summary:
+    def run(_: object, out: Path, console: object, **options: object) -> local.Summary:
         outs.append(out)
         return summary(out)
 
@@ -79,7 +79,7 @@ def test_a_good_run_shows_metrics_and_where_to_look(
     (out / "alice").mkdir(parents=True)
     for name in ("summary.json", "alice/report.html", "alice/mlflow.db"):
         (out / name).touch()
-    monkeypatch.setattr(local, "run", lambda *_: summary(out))
+    monkeypatch.setattr(local, "run", lambda *_, **__: summary(out))
     text = runner.invoke(app, ["run", str(job), "--out", str(out)]).output
     assert "0.9877" in text
     assert f"{out}/alice/report.html" in text
@@ -89,7 +89,7 @@ def test_a_good_run_shows_metrics_and_where_to_look(
 
 def test_a_failed_run_says_who_where_and_why(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = Failure(party="bob", step="psi", kind="DataError", message="bad [id]", exit_code=3)
-    monkeypatch.setattr(local, "run", lambda *_: summary(job.parent, error))
+    monkeypatch.setattr(local, "run", lambda *_, **__: summary(job.parent, error))
     result = runner.invoke(app, ["run", str(job)])
     assert result.exit_code == 3
     first, second = result.stderr.strip().splitlines()

@@ -29,7 +29,7 @@ def test_the_example_is_a_valid_job(tmp_path: Path) -> None:
     assert loaded.dealer == "notary"
     assert loaded.package.name == "training"
     assert loaded.package.steps[:3] == ("psi", "encode", "train")
-    assert loaded.package.required == {"party", "session", "data", "id_columns", "label", "model"}
+    assert loaded.package.required == {"party", "session", "data", "id_columns", "label"}
 
 
 def test_parties_keep_their_rank_order(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ TWO = {"alice": {"data": "a"}, "bob": {"data": "b"}}
             {"params": {**PARAMS, "identity": "x"}},
             "identity is set by tallystick run; leave it out",
         ),
-        ({"params": {"id_columns": ["id"]}}, "party 'alice' lacks the parameter label, model"),
+        ({"params": {"id_columns": ["id"]}}, "party 'alice' lacks the parameter label of"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

@@ -11,9 +11,13 @@ from tallystick.runtime.errors import ConfigError
 MEMBERS = ("alice", "bob", "notary")
 
 
+def addresses(*members: str) -> dict[str, str]:
+    return {name: f"127.0.0.1:{20_000 + number}" for number, name in enumerate(members)}
+
+
 def test_a_new_folder_gets_a_place_for_each_member(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "new" / "out", MEMBERS)
-    workspace.found_consortium(("alice", "bob"), "notary")
+    workspace.found_consortium(("alice", "bob"), "notary", addresses(*MEMBERS))
     loaded = Consortium.load(workspace.consortium)
     assert loaded.names == ("alice", "bob")
     assert loaded.dealer.name == "notary"
@@ -32,7 +36,7 @@ def test_a_folder_with_other_files_is_refused_untouched(tmp_path: Path) -> None:
 
 def test_an_earlier_run_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, ("alice", "carol", "notary"))
-    workspace.found_consortium(("alice", "carol"), "notary")
+    workspace.found_consortium(("alice", "carol"), "notary", addresses("alice", "carol", "notary"))
     (tmp_path / "alice" / "model").mkdir()
     (tmp_path / "alice" / "metrics.json").write_text("{}")
     (tmp_path / "alice" / "notes.txt").write_text("mine")

@@ -1,6 +1,7 @@
 """One party's process: its pipeline, run by KFP's local runner, each step a process of its own.
 
-``python -m tallystick.local.party PACKAGE PIPELINE_ROOT ARGUMENTS`` with the arguments as JSON.
+``python -m tallystick.local.party PACKAGE PIPELINE_ROOT ARGUMENTS [PLACE]`` with the arguments as
+JSON. With a place each step is a container of its own instead.
 """
 
 import json
@@ -9,12 +10,15 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp import components, local
-from kfp.local import graph_utils, subprocess_task_handler
+from kfp.local import docker_task_handler, graph_utils, subprocess_task_handler
 
+from tallystick.package import LOADER
 from tallystick.runtime import events
 
 
@@ -23,7 +27,7 @@ def run_task(full_command: Sequence[str], env_vars: Mapping[str, str] | None = N
 
     The exit status is what tells the supervisor a killed step from a failed one.
     """
-    name = full_command[full_command.index("--function_to_execute") + 1]
+    name = function(full_command)
     events.emit("launched", step=name)
     code = subprocess.run(  # noqa: S603  the command is the package's own
         full_command,
@@ -33,6 +37,22 @@ def run_task(full_command: Sequence[str], env_vars: Mapping[str, str] | None = N
     ).returncode
     events.emit("exited", step=name, code=code)
     return code
+
+
+def run_container_task(*, client: Any, image: str, command: Sequence[str], **arguments: Any) -> int:
+    """Run one task in a container; stands in for KFP's function, for the same reason."""
+    from tallystick.local import containers
+
+    name = function(command)
+    events.emit("launched", step=name)
+    code = containers.run(client, image, command, **arguments)
+    events.emit("exited", step=name, code=code)
+    return code
+
+
+def function(command: Sequence[str]) -> str:
+    """Return the name of the step that a task's command runs."""
+    return command[command.index("--function_to_execute") + 1]
 
 
 def use_interpreter(full_command: Sequence[str], executable: str) -> list[str]:
@@ -54,26 +74,59 @@ def dependencies(tasks: Mapping[str, Any]) -> dict[str, list[str]]:
     return {name: list(tasks[name].dependent_tasks) for name in sorted(tasks)}
 
 
-def main(package: str, pipeline_root: str, arguments: str) -> int:
+def adapted(package: Path, image: str | None) -> str:
+    """Return a package without what is a cluster's alone, and with the image in its place.
+
+    KFP's local runner would wait out the pauses between retries, warn of each limit that it does
+    not keep, and take the name of the parameter that holds the image for the image.
+    """
+    documents = [*yaml.load_all(package.read_text(encoding="utf-8"), LOADER)]
+    for spec in (document for document in documents if "root" in document):
+        for component in (spec["root"], *spec["components"].values()):
+            for task in component.get("dag", {}).get("tasks", {}).values():
+                task.pop("retryPolicy", None)
+        for container in _containers(spec):
+            container.pop("resources", None)
+            if image and container["image"].startswith("{{"):
+                container["image"] = image
+    return "\n---\n".join(map(json.dumps, documents))  # JSON is YAML
+
+
+def _containers(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for executor in spec["deploymentSpec"]["executors"].values():
+        if "container" in executor:
+            yield executor["container"]
+
+
+def main(package: str, pipeline_root: str, arguments: str, place: str | None = None) -> int:
     """Run the pipeline; the steps' own records say how each went.
 
     Args:
         package: path of the compiled pipeline.
         pipeline_root: the folder for the artifacts of this party.
         arguments: the pipeline's parameters, as JSON.
+        place: where its containers run, if it is not to run processes.
 
     Returns:
         The process's exit code.
     """
-    subprocess_task_handler.run_local_subprocess = run_task
-    subprocess_task_handler.replace_python_executable = use_interpreter
+    parameters = json.loads(arguments)
     graph_utils.build_dependency_map = dependencies
     # KFP doubts any image whose name does not hold "python"; no image is used here.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"kfp\.")
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=pipeline_root)
-    pipeline = components.load_component_from_file(package)
+    if place is None:
+        subprocess_task_handler.run_local_subprocess = run_task
+        subprocess_task_handler.replace_python_executable = use_interpreter
+        runner = local.SubprocessRunner(use_venv=False)
+    else:
+        from tallystick.local.containers import Place
+
+        docker_task_handler.run_docker_container = run_container_task
+        runner = local.DockerRunner(**Place.decode(place).arguments())
+    local.init(runner, pipeline_root=pipeline_root)
+    pipeline = components.load_component_from_text(adapted(Path(package), parameters.get("image")))
     try:
-        pipeline(**json.loads(arguments))
+        pipeline(**parameters)
     except RuntimeError as error:
         # The failed step has said why; KFP's traceback would only bury it.
         sys.stderr.write(f"{error}\n")

@@ -1,6 +1,5 @@
 """Run a job on this machine: a process for each party, one for the dealer, and an eye on all."""
 
-import json
 import queue
 import signal
 import threading
@@ -17,6 +16,7 @@ from tallystick.local.failures import Failure, died, root_cause
 from tallystick.local.processes import Line, Process, environment, stop
 from tallystick.local.record import Record, parse
 from tallystick.local.results import Summary, publish
+from tallystick.local.runners import Containers, Processes, Runner
 from tallystick.local.workspace import DEALER_LOG, PARTY_LOG, Workspace
 
 # How long the other parties may take to tell their own side of a failure.
@@ -28,29 +28,35 @@ POLL_S = 0.1
 REMARKS = ("warning", "failed", "exited")
 
 
-def run(job: Job, out: Path, console: Console | None = None) -> Summary:
+def run(
+    job: Job, out: Path, console: Console | None = None, *, containers: bool = False
+) -> Summary:
     """Run a job to its end, and leave no process behind.
 
     Args:
         job: the checked job.
         out: the folder for the results; a new or empty one, or that of an earlier run.
         console: where progress is shown; standard output by default.
+        containers: whether each step is a container instead of a process.
 
     Returns:
         How it went. A failed run returns too, with its error.
 
     Raises:
-        ConfigError: ``out`` cannot be used. Nothing was started.
+        ConfigError: ``out``, or the container engine, cannot be used. Nothing was started.
     """
     workspace = Workspace(out, (*job.parties, job.dealer))
     try:
-        workspace.found_consortium(job.parties, job.dealer)
+        runner = Containers(job, workspace) if containers else Processes(job, workspace)
+        addresses = runner.addresses((*job.parties, job.dealer))
+        workspace.found_consortium(job.parties, job.dealer, addresses)
         record = Record([*job.parties], job.package.steps)
         with (
             _interrupts() as interrupted,
+            runner,
             Display(console or Console(), record, [*job.parties]) as display,
         ):
-            error = _Supervisor(job, workspace, record, display, interrupted).watch()
+            error = _Supervisor(job, workspace, record, display, runner, interrupted).watch()
         return publish(job, record, workspace, error)
     finally:
         workspace.close()
@@ -63,10 +69,11 @@ class _Supervisor:
         workspace: Workspace,
         record: Record,
         display: Display,
+        runner: Runner,
         interrupted: Callable[[], int],
     ) -> None:
         self._job, self._workspace = job, workspace
-        self._record, self._display = record, display
+        self._record, self._display, self._runner = record, display, runner
         self._interrupted = interrupted
         self._lines: queue.Queue[Line] = queue.Queue()
 
@@ -99,25 +106,23 @@ class _Supervisor:
 
     def _start(self, name: str) -> Process:
         job, workspace = self._job, self._workspace
-        folder, identity = workspace.of(name), str(workspace.identity(name))
-        consortium = str(workspace.consortium)
+        folder = workspace.of(name)
+        env = environment(folder, len(job.parties))
         if name == job.dealer:
-            command = ["tallystick.runtime.dealer"]
-            command += ["--consortium", consortium, "--identity", identity]
+            command = self._runner.dealer(env)
         else:
             arguments = {
                 **job.arguments(name),
                 "party": name,
                 "session": job.session,
-                "consortium": consortium,
-                "identity": identity,
+                "consortium": str(workspace.consortium),
+                "identity": str(workspace.identity(name)),
             }
-            command = ["tallystick.local.party", str(job.package.path)]
-            command += [str(folder / "pipeline"), json.dumps(arguments)]
+            command = self._runner.party(name, arguments, env)
         return Process(
             name,
             command,
-            env=environment(folder, len(job.parties)),
+            env=env,
             folder=folder,
             log=folder / (DEALER_LOG if name == job.dealer else PARTY_LOG),
             lines=self._lines,

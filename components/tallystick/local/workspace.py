@@ -5,7 +5,7 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -79,16 +79,17 @@ class Workspace:
         """Return the folder with a member's key and certificate."""
         return self.consortium.parent / member
 
-    def found_consortium(self, parties: Iterable[str], dealer: str) -> None:
+    def found_consortium(
+        self, parties: Iterable[str], dealer: str, addresses: Mapping[str, str]
+    ) -> None:
         """Make a key and a certificate for each member, and the file that lists them."""
         self.consortium.parent.mkdir(mode=0o700)
-        ports = free_ports(len(self._members))
         listed = {}
         for name in self._members:
             keygen(name, self.identity(name))
             listed[name] = Member(
                 name=name,
-                address=f"127.0.0.1:{ports.pop()}",
+                address=addresses[name],
                 certificate=(self.identity(name) / CERTIFICATE_FILE).read_text(),
             )
         Consortium(parties=tuple(listed[party] for party in parties), dealer=listed[dealer]).save(
@@ -140,20 +141,20 @@ class Workspace:
                 folder.rmdir()
 
 
-def free_ports(count: int) -> set[int]:
+def free_ports(count: int) -> list[int]:
     """Find loopback ports that nothing listens on.
 
     Raises:
         ConfigError: nearly all are taken.
     """
-    found: set[int] = set()
+    found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         if len(found) == count:
             break
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
-                found.add(port)
+                found.append(port)
             except OSError:
                 continue
     if len(found) < count:
