@@ -4,9 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+OFFLINE := tallystick/offline
+# The same revision gives the same labels: the time is the commit's.
+BUILD = docker build --file images/party/Dockerfile --tag ghcr.io/tallystick/party:$(VERSION) \
+	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+	--build-arg CREATED=$(shell git show --no-patch --format=%cI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint fmt compile bench bench-psi clean
+.PHONY: help setup demo test fuzz lint fmt compile images images-offline test-docker test-chart \
+	bench bench-psi clean
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +51,17 @@ fmt: $(READY) ## format the code
 
 compile: $(READY) ## write pipelines/compiled/*.yaml, the packages for the Kubeflow UI
 	$(BIN)/python -m pipelines.build
+
+images: ## build the image from its pinned base; PIP_OPTIONS="--index-url ..." says where torch's CPU build is
+	$(BUILD) --build-arg PIP_OPTIONS="$(PIP_OPTIONS)" $(if $(BASE),--build-arg BASE="$(BASE)") .
+
+images-offline: ## build the same image where no registry is reachable, on bases made with debootstrap
+	docker image inspect $(OFFLINE)-base $(OFFLINE)-builder > /dev/null 2>&1 || images/offline/bases.sh
+	DOCKER_BUILDKIT=0 $(BUILD) --network host --build-arg BASE=$(OFFLINE)-base \
+		--build-arg BUILDER=$(OFFLINE)-builder --build-arg PIP_OPTIONS="$(PIP_OPTIONS)" .
+
+test-docker: $(READY) ## test the image, and the demo in containers
+	$(BIN)/pytest tests/images -m docker
 
 bench-psi: $(READY) $(PEERS)/spu/.ready $(PEERS)/openmined/.ready ## time PSI beside SPU's and OpenMined's, in one run
 	$(BIN)/python -m tests.benchmarks.psi
