@@ -24,6 +24,21 @@ def training(
     learning_rate: float = 0.1,
     momentum: float = 0.9,
     l2: float = 0.0,
+    loss: str = "auto",
+    optimiser: str = "sgd",
+    nesterov: bool = False,
+    schedule: str = "constant",
+    warmup_epochs: int = 0,
+    decay: float = 0.1,
+    decay_epochs: int = 10,
+    l1: float = 0.0,
+    clip_norm: float = 0.0,
+    class_weights: list[float] = [],  # noqa: B006  KFP takes it as it is written here.
+    watch: str = "none",
+    patience: int = 0,
+    checkpoints: str = "",
+    checkpoint_batches: int = 0,
+    resume: bool = True,
     test_fraction: float = 0.2,
     seed: int = 0,
     standardise: bool = True,
@@ -46,7 +61,7 @@ def training(
     """Train and evaluate one model on the joined columns of several parties; no row is shown.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data and what stands from join_timeout_s on.
+    values but for party, data, checkpoints and what stands from join_timeout_s on.
 
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
@@ -55,12 +70,29 @@ def training(
             leaves the party.
         id_columns: Names of the columns that together identify a row. Every party has them.
         label: Name of the column to predict. Exactly one party holds it.
-        model: The model to train: logistic_regression, linear_svm or linear_regression.
+        model: The model to train: logistic_regression, linear_svm, linear_regression, a network
+            (softmax_regression, mlp, cnn, lenet, tfe_network_a, tfe_network_b, tfe_network_c), or
+            your own torch.nn.Module as package.module:Class or /path/file.py:Class.
         epochs: How often the training rows are gone through.
         batch_size: Rows for each step of the descent.
         learning_rate: Length of each step of the descent.
         momentum: The part of the last step that is carried into the next, from 0 to below 1.
         l2: Weight of the penalty on large parameters.
+        loss: auto for what fits, or logistic, hinge, squared_error, cross_entropy.
+        optimiser: sgd or adam.
+        nesterov: Whether the momentum looks ahead.
+        schedule: How the learning rate goes: constant, step or cosine.
+        warmup_epochs: Epochs in which the learning rate grows to its full length first.
+        decay: What the step schedule multiplies the learning rate by.
+        decay_epochs: After how many epochs it does so, each time.
+        l1: Weight of the penalty on parameters that are not nought.
+        clip_norm: The largest norm of a gradient; 0 lets every one pass.
+        class_weights: The weight of each class in the loss; empty for equal ones.
+        watch: What is opened of the validation rows after each epoch: none, loss or accuracy.
+        patience: Epochs without an improvement of it after which training ends; 0 for never.
+        checkpoints: A folder or s3:// address that outlives the pod; empty for no checkpoints.
+        checkpoint_batches: Batches between checkpoints; 0 for one at each epoch's end alone.
+        resume: Whether to go on from the latest checkpoint that every party has.
         test_fraction: The part of the rows held out for evaluation, between 0 and 1.
         seed: Decides which rows are held out and the order of the batches.
         standardise: Whether each party scales its features to mean 0 and deviation 1.
@@ -123,11 +155,26 @@ def training(
         train(
             shares=shares,
             model=model,
+            loss=loss,
             epochs=epochs,
             batch_size=batch_size,
+            optimiser=optimiser,
             learning_rate=learning_rate,
             momentum=momentum,
+            nesterov=nesterov,
+            schedule=schedule,
+            warmup_epochs=warmup_epochs,
+            decay=decay,
+            decay_epochs=decay_epochs,
+            l1=l1,
             l2=l2,
+            clip_norm=clip_norm,
+            class_weights=class_weights,
+            watch=watch,
+            patience=patience,
+            checkpoints=checkpoints,
+            checkpoint_batches=checkpoint_batches,
+            resume=resume,
             seed=seed,
             **joint,
         )

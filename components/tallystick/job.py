@@ -172,6 +172,17 @@ def _parameters(
         raise ConfigError(f"{path}: {where}: {names(taken)} is set by tallystick run; leave it out")
     package.check(f"{path}: {where}", parameters)
     return {
-        name: str(folder / entry) if name in PATHS and isinstance(entry, str) else entry
+        name: str(folder / entry) if isinstance(entry, str) and _is_path(name, entry) else entry
         for name, entry in parameters.items()
     }
+
+
+def _is_path(name: str, entry: str) -> bool:
+    """Say whether a parameter holds a path: a model may be a name, and checkpoints an address."""
+    match name:
+        case "model":
+            return ".py:" in entry
+        case "checkpoints":
+            return bool(entry) and "://" not in entry
+        case _:
+            return name in PATHS

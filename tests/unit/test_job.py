@@ -49,6 +49,24 @@ def test_data_paths_are_relative_to_the_job_file(
     assert loaded.arguments("bob")["data"] == "/data/b.csv"
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"model": "mine.py:Net"}, {"model": "{folder}/mine.py:Net"}),
+        ({"model": "package.mine:Net"}, {"model": "package.mine:Net"}),
+        ({"checkpoints": "kept"}, {"checkpoints": "{folder}/kept"}),
+        ({"checkpoints": "s3://bucket/kept"}, {"checkpoints": "s3://bucket/kept"}),
+        ({"checkpoints": ""}, {"checkpoints": ""}),
+    ],
+)
+def test_a_models_file_and_a_checkpoints_folder_are_relative_to_the_job_too(
+    tmp_path: Path, given: dict[str, str], found: dict[str, str]
+) -> None:
+    loaded = load(tmp_path, job(params={**job()["params"], **given}))
+    for name, value in found.items():
+        assert loaded.params[name] == value.format(folder=tmp_path)
+
+
 def test_a_partys_own_parameter_comes_before_the_common_one(tmp_path: Path) -> None:
     parties = {"alice": {"data": "a", "join_timeout_s": 9}, "bob": {"data": "b"}}
     loaded = load(tmp_path, job(parties=parties))

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from tallystick.models import plain
 from tallystick.models.graph import INPUT, Graph, Node
 from tallystick.models.operations_of_torch import FUNCTIONS, METHODS, MODULES, Found, Refusal
+from tallystick.models.rewriting import pooled_first
 from tallystick.runtime.errors import ConfigError
 
 _ROWS = 7
@@ -183,6 +184,7 @@ class _Conversion:
                 f"the model gives each row a result of the shape {list(last.shape)}; "
                 "a model gives one score, or one for each class"
             )
+        nodes = pooled_first(nodes)
         used = {name for node in nodes for name in node.parameters.values()}
         return Graph(
             nodes=tuple(nodes),

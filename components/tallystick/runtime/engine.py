@@ -164,15 +164,22 @@ class Engine:
         encoded = encode(value, precision_bits)
         return self.from_share(encoded if self.rank == 0 else encoded.zero_(), precision_bits)
 
-    def combine(self, terms: Sequence[tuple[Secret, float]]) -> Secret:
+    def combine(
+        self, terms: Sequence[tuple[Secret, float]], *, factor_bits: int | None = None
+    ) -> Secret:
         """Return the sum of secrets times public factors, with a single truncation.
 
-        The factors keep 12 significant bits or more where the largest is below 2**20 times the
-        smallest. Every value must stay below 2**24 / max(1, its factor) in magnitude.
+        By default the factors keep 12 significant bits or more where the largest is below 2**20
+        times the smallest, and every value must stay below 2**24 / max(1, its factor).
+
+        Args:
+            terms: secrets and their factors.
+            factor_bits: fraction bits of the factors, where the terms' sizes are known better:
+                value times factor must stay below 2**(46 - factor_bits).
         """
         used = [(secret, factor) for secret, factor in terms if factor]
         smallest = min((abs(factor) for _, factor in used), default=1.0)
-        bits = min(22, max(12, 12 - math.floor(math.log2(smallest))))
+        bits = factor_bits or min(22, max(12, 12 - math.floor(math.log2(smallest))))
         total = torch.zeros_like(terms[0][0].share)
         for secret, factor in used:
             total = total + secret.share * round(factor * 2**bits)
@@ -199,10 +206,10 @@ class Engine:
         """Return x * x with twice the fraction bits; see :meth:`product`."""
         return self.from_share(products.square(self.context, x.share), 2 * _precision(x))
 
-    def rounded(self, x: Secret) -> Secret:
-        """Bring a product back to the usual fraction bits."""
-        surplus = _precision(x) - PRECISION_BITS
-        return self.from_share(self.truncate(x.share, surplus)) if surplus else x
+    def rounded(self, x: Secret, precision_bits: int = PRECISION_BITS) -> Secret:
+        """Bring a product back to the usual fraction bits, or to so many."""
+        surplus = _precision(x) - precision_bits
+        return self.from_share(self.truncate(x.share, surplus), precision_bits) if surplus else x
 
     def scaled(self, x: Secret, factor: float, *, extra_bits: int = 0) -> Secret:
         """Return x times a public factor, which keeps 15 significant bits; |x| below 2**30.
@@ -225,6 +232,11 @@ class Engine:
     def softplus(self, secret: Secret) -> Secret:
         """Return log(1 + exp(x)); see :mod:`~tallystick.runtime.protocols.functions`."""
         return self.from_share(functions.softplus(self.context, secret.share))
+
+    def positive_reciprocal(self, secret: Secret) -> Secret:
+        """Return 1 / x for x known to be above nought; see :meth:`sigmoid`."""
+        share = functions.reciprocal(self.context, secret.share, positive=True)
+        return self.from_share(share)
 
     def negative(self, secret: Secret) -> Secret:
         """Return shared bits, whole numbers nought or one: is the value below nought?"""

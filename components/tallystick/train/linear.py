@@ -1,108 +1,65 @@
-"""Mini-batch gradient descent for linear models, on shares. The parameters are never opened.
+"""Linear models on shares: scores z = X w, with a column of 1 in X for the intercept, the last.
 
-With B rows in a batch, scores z = X w (the last column of X is 1, the last weight the intercept):
-
-===================  ======================  ============================================
-model                loss of one row         its derivative by z
-===================  ======================  ============================================
-logistic_regression  log(1 + exp(z)) - y z   sigmoid(z) - y            y in {0, 1}
-linear_svm           max(0, 1 - t z)         -t where t z < 1          t = 2 y - 1
-linear_regression    (z - y)**2 / 2          z - y
-===================  ======================  ============================================
-
-Each batch:   v = momentum v + X' d / B + l2 w   (l2 spares the intercept),   w = w - learning_rate
-v. This is torch.optim.SGD's rule, which the tests take as the oracle.
+They start from nought. The gradient of a batch is X' d with the slope d of its loss (losses.py);
+X stands in it as it comes from the shares, so nothing about a graph is needed.
 """
 
-# B = rows in a batch, F = features. N = training rows.
+# B = rows in a batch, F = features.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import torch
+from torch import Tensor
 
+from tallystick.models.coins import Coins
+from tallystick.models.linear import WEIGHTS
 from tallystick.runtime.engine import Engine, Secret
+from tallystick.train.learner import Part
+from tallystick.train.losses import Loss
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Descent:
-    """How to descend."""
-
-    model: str
-    learning_rate: float
-    momentum: float
-    l2: float
-
-
-class LinearTrainer:
-    """Weights and velocity of one model, shared.
+class LinearLearner:
+    """One linear model.
 
     Args:
         engine: the session's engine.
-        descent: how to descend.
+        loss: of its scores.
         features: F, without the intercept.
     """
 
-    def __init__(self, engine: Engine, descent: Descent, features: int) -> None:
+    def __init__(self, engine: Engine, loss: Loss, features: int) -> None:
         self._engine = engine
-        self._descent = descent
-        self._penalised = torch.ones(features + 1, 1, dtype=torch.int64)
-        self._penalised[-1] = 0
-        self.weights = engine.public(torch.zeros(features + 1, 1))
-        # The velocity times the learning rate: one rounding less in each step.
-        self._step = engine.public(torch.zeros(features + 1, 1))
+        self._loss = loss
+        self.weights_P = engine.public(torch.zeros(features + 1))
+        self.penalised_P = torch.ones(features + 1, dtype=torch.int64)
+        self.penalised_P[-1] = 0
 
-    def descend(self, features_BF: Secret, label_B1: Secret) -> None:
-        """Take one step on one batch."""
-        features_BF = self._with_ones(features_BF)
-        slope_B1 = self._slope(features_BF @ self.weights, label_B1)
-        gradient = features_BF.t() @ slope_B1
-        rate = self._descent.learning_rate
-        penalised = self._engine.from_share(self.weights.share * self._penalised)
-        self._step = self._engine.combine(
-            [
-                (self._step, self._descent.momentum),
-                (gradient, rate / features_BF.size(0)),
-                (penalised, rate * self._descent.l2),
-            ]
-        )
-        self.weights = self.weights - self._step
+    def gradient(self, features: Secret, label: Secret, coins: Coins) -> Secret:  # noqa: D102
+        features_BF = self._with_ones(features)
+        slope_B1 = self._loss.slope(features_BF @ self._weights_F1, label)
+        return (features_BF.t() @ slope_B1).squeeze(1)
 
-    def loss(self, parts: Sequence[tuple[Secret, Secret]]) -> Secret:
-        """Return the mean loss, without the penalty, over all parts: a shared number.
+    def loss(self, parts: Iterable[Part], rows: int) -> Secret:  # noqa: D102
+        sums = [self._loss.of_rows(self.scores(x), label).sum() for x, label in parts]
+        return self._engine.combine([(part, 1 / rows) for part in sums])
 
-        Args:
-            parts: features_BF and label_B1, part by part, so that memory follows the part.
-        """
-        rows = sum(label.size(0) for _, label in parts)
-        terms = []
-        for features_BF, label_B1 in parts:
-            scores_B1 = self._with_ones(features_BF) @ self.weights
-            terms.append((self._losses(scores_B1, label_B1).sum(), 1 / rows))
-        return self._engine.combine(terms)
+    def scores(self, features: Secret) -> Secret:  # noqa: D102
+        return self._with_ones(features) @ self._weights_F1
 
-    def _with_ones(self, features_BF: Secret) -> Secret:
-        ones_B1 = self._engine.public(torch.ones(features_BF.size(0), 1))
-        return self._engine.from_share(torch.cat([features_BF.share, ones_B1.share], dim=1))
+    def parameters(self) -> dict[str, Tensor]:  # noqa: D102
+        return {WEIGHTS: self._weights_F1.share}
 
-    def _slope(self, scores_B1: Secret, label_B1: Secret) -> Secret:
-        match self._descent.model:
-            case "logistic_regression":
-                return self._engine.sigmoid(scores_B1) - label_B1
-            case "linear_svm":
-                signs_B1 = label_B1 * 2 - 1
-                violated_B1 = self._engine.negative(signs_B1 * scores_B1 - 1)
-                return -(violated_B1 * signs_B1)
-            case _:
-                return scores_B1 - label_B1
+    def state(self) -> dict[str, Tensor]:  # noqa: D102
+        return {"weights": self.weights_P.share}
 
-    def _losses(self, scores_B1: Secret, label_B1: Secret) -> Secret:
-        match self._descent.model:
-            case "logistic_regression":
-                return self._engine.softplus(scores_B1) - label_B1 * scores_B1
-            case "linear_svm":
-                short_B1 = 1 - (label_B1 * 2 - 1) * scores_B1
-                return short_B1 - short_B1 * self._engine.negative(short_B1)
-            case _:
-                error_B1 = scores_B1 - label_B1
-                return self._engine.combine([(error_B1.square(), 0.5)])
+    def restore(self, state: Mapping[str, Tensor]) -> None:  # noqa: D102
+        self.weights_P = self._engine.from_share(state["weights"])
+
+    @property
+    def _weights_F1(self) -> Secret:
+        return self.weights_P.unsqueeze(1)
+
+    def _with_ones(self, features: Secret) -> Secret:
+        flat_BF = features.share.flatten(1)
+        ones_B1 = self._engine.public(torch.ones(len(flat_BF), 1))
+        return self._engine.from_share(torch.cat([flat_BF, ones_B1.share], dim=1))

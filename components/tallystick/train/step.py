@@ -1,72 +1,30 @@
 """Train one model on the shared rows; its parameters stay shared."""
 
-# F = features of all parties. Shares are int64 modulo 2**64.
+# Shares are int64 modulo 2**64.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import dataclasses
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from tallystick import tracking
-from tallystick.models import artifact
-from tallystick.models.linear import LINEAR_MODELS, WEIGHTS
-from tallystick.runtime import events, life
-from tallystick.runtime.configuration import StepConfig
-from tallystick.runtime.engine import Secret
-from tallystick.runtime.errors import DataError
+from tallystick.models import architectures, artifact
+from tallystick.models.checkpoints import Checkpoints
+from tallystick.models.graph import Graph
+from tallystick.models.linear import LINEAR_MODELS
+from tallystick.runtime import life
+from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
-from tallystick.tables import shares, split
-from tallystick.train.linear import Descent, LinearTrainer
+from tallystick.tables import shares
+from tallystick.train import losses, optimisers
+from tallystick.train.configuration import AUTOMATIC, Config
+from tallystick.train.learner import Learner
+from tallystick.train.linear import LinearLearner
+from tallystick.train.loop import Loop
+from tallystick.train.network import NetworkLearner
 
-LOSS_PART_ROWS = 16_384
-"""Rows whose loss is computed at once."""
-MAX_LOSS = 2.0**16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config(StepConfig):
-    """What the train step is told."""
-
-    shares: Path
-    """The artifact of the encode step."""
-    model: str
-    """The model's name."""
-    epochs: int
-    """How often the training rows are gone through."""
-    batch_size: int
-    """Rows of a batch; the last one of an epoch may be smaller."""
-    learning_rate: float
-    """The length of each step of the descent."""
-    momentum: float
-    """The part of the last step that the next one keeps."""
-    l2: float
-    """The weight of the penalty on large parameters."""
-    seed: int
-    """The agreed seed of the batches. It is public."""
-    trained: Path
-    """Where the model artifact is written."""
-    metrics: object
-    """KFP's Metrics artifact."""
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        StepConfig.__post_init__(self)
-        self.require(self.model in LINEAR_MODELS, "model", f"one of {', '.join(LINEAR_MODELS)}")
-        self.require(1 <= self.epochs <= 100_000, "epochs", "from 1 to 100000")
-        self.require(1 <= self.batch_size <= 1 << 20, "batch_size", "from 1 to 1048576")
-        self.require(0 < self.learning_rate <= 16, "learning_rate", "above 0, at most 16")
-        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
-        self.require(0 <= self.l2 <= 16, "l2", "from 0 to 16")
-        self.require(self.seed >= 0, "seed", "0 or more")
-
-    def training(self) -> dict[str, Any]:
-        """Return what the model artifact says of its training."""
-        names = ("epochs", "batch_size", "learning_rate", "momentum", "l2", "seed")
-        return {name: getattr(self, name) for name in names}
+Network = tuple[Graph, dict[str, Tensor]]
 
 
 @life.step("train")
@@ -77,91 +35,140 @@ def run(config: Config) -> int:
         The number of epochs.
     """
     data = shares.read(config.shares)
+    loss_name = _loss(config, data)
+    network = _network(config, data)
+    if network is not None:
+        config = dataclasses.replace(config, architecture=network[0].digest())
     with (
         tracking.run(session=config.session, party=config.party, step="train") as log,
         Session.join(config, "train") as session,
     ):
         session.agree(data.manifest)
-        log.parameters({"model": config.model, **config.training()})
-        trainer, losses = _train(config, session, data, log)
-        manifest = _manifest(config, session, data, losses)
+        log.parameters({"model": architectures.short(config.model), **config.training()})
+        loop = _loop(config, session, data, log, loss_name, network)
+        loop.run()
+        manifest = _manifest(config, session, data, loop, network)
         session.agree(manifest)
-        parameters = {WEIGHTS: trainer.weights.share}
-        artifact.write(session.output(config.trained), parameters, manifest)
+        artifact.write(session.output(config.trained), loop.learner.parameters(), manifest)
         for past in manifest.history:
             log.json(f"reveals/{past['step']}.json", past["reveals"])
-        config.metrics.log_metric("loss", losses[-1])  # type: ignore[attr-defined]
-        session.result(loss=losses[-1])
-    return config.epochs
+        found = {"loss": loop.progress.losses[-1], **_watched(config, loop)}
+        for name, value in found.items():
+            config.metrics.log_metric(name, value)  # type: ignore[attr-defined]
+        log.metrics({f"train.{name}": value for name, value in session.traffic().items()})
+        session.result(**found)
+    return len(loop.progress.losses)
 
 
-def _train(
-    config: Config, session: Session, data: shares.Shares, log: tracking.Run
-) -> tuple[LinearTrainer, list[float]]:
-    rows_of = _reader(session, data)
-    descent = Descent(
-        model=config.model,
-        learning_rate=config.learning_rate,
-        momentum=config.momentum,
-        l2=config.l2,
-    )
-    trainer = LinearTrainer(session.engine, descent, len(data.manifest.joint["columns"]))
-    num_train = len(data.train_rows)
-    parts = [
-        data.train_rows[begin : begin + LOSS_PART_ROWS]
-        for begin in range(0, num_train, LOSS_PART_ROWS)
-    ]
-    losses: list[float] = []
-    for epoch in range(config.epochs):
-        for batch in split.batches(num_train, config.batch_size, config.seed, epoch):
-            trainer.descend(*rows_of(data.train_rows[batch]))
-        loss = session.ledger.reveal(
-            trainer.loss([rows_of(part) for part in parts]),
-            "training loss",
-            why="to see whether the training converges",
-        )
-        assert loss is not None
-        losses.append(_checked(float(loss)))
-        log.metric("loss", losses[-1], epoch + 1)
-        events.emit("progress", done=epoch + 1, total=config.epochs, unit="epoch", loss=losses[-1])
-    return trainer, losses
-
-
-def _reader(
-    session: Session, data: shares.Shares
-) -> Callable[[NDArray[np.int64]], tuple[Secret, Secret]]:
-    def rows_of(rows: NDArray[np.int64]) -> tuple[Secret, Secret]:
-        features_BF = session.engine.from_share(data.features(rows))
-        label_B1 = session.engine.from_share(data.label(rows).unsqueeze(1))
-        return features_BF, label_B1
-
-    return rows_of
-
-
-def _checked(loss: float) -> float:
-    """Refuse a loss that shows that values left the fixed-point range.
+def _loss(config: Config, data: shares.Shares) -> str:
+    """Return the loss's name.
 
     Raises:
-        DataError: with the advice that helps.
+        ConfigError: the label is of another kind than the model or the loss needs.
     """
-    if not -0.01 <= loss <= MAX_LOSS:
-        raise DataError(
-            "the training diverged: its loss left the range that fixed-point numbers can hold; "
-            "lower learning_rate or momentum, or set standardise to true"
+    label = data.manifest.joint["label"]
+    fitting = losses.FITTING[label["kind"]]
+    if config.model in LINEAR_MODELS:
+        fitting = (
+            (losses.OF_LINEAR[config.model],) if config.model in _LINEAR[label["kind"]] else ()
         )
-    return loss
+    if not fitting:
+        raise ConfigError(
+            f"the model {config.model} does not fit the label {label['name']!r}, whose kind is "
+            f"{label['kind']}; encode it for this model, or choose another one"
+        )
+    if config.loss not in (AUTOMATIC, *fitting):
+        raise ConfigError(
+            f"loss must be {' or '.join(fitting)} for the model "
+            f"{architectures.short(config.model)} and a label of the kind {label['kind']}, not "
+            f"{config.loss!r}"
+        )
+    classes = {"binary": 2, "classes": label.get("classes"), "number": 0}[label["kind"]]
+    if config.class_weights and len(config.class_weights) != classes:
+        raise ConfigError(
+            f"class_weights must be one for each of the label's {classes} classes, not "
+            f"{len(config.class_weights)}"
+        )
+    if config.watch == "accuracy" and not classes:
+        raise ConfigError("watch must be none or loss for a label that is a number")
+    if config.watch != "none" and not len(data.validation_rows):
+        raise ConfigError(
+            f"watch is {config.watch!r}, but encode set no rows aside for validation; give it a "
+            "part for validation, or set watch to none"
+        )
+    return fitting[0] if config.loss == AUTOMATIC else config.loss
+
+
+_LINEAR = {
+    "binary": ("logistic_regression", "linear_svm"),
+    "classes": (),
+    "number": ("linear_regression",),
+}
+
+
+def _network(config: Config, data: shares.Shares) -> Network | None:
+    """Return the architecture and its initial parameters; None for a linear model."""
+    if config.model in LINEAR_MODELS:
+        return None
+    joint = data.manifest.joint
+    outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
+    return architectures.build(config.model, tuple(joint["feature_shape"]), outputs, config.seed)
+
+
+def _loop(
+    config: Config,
+    session: Session,
+    data: shares.Shares,
+    log: tracking.Run,
+    loss_name: str,
+    network: Network | None,
+) -> Loop:
+    engine = session.engine
+    loss = losses.make(engine, loss_name, config.class_weights)
+    learner: Learner
+    if network is None:
+        learner = LinearLearner(engine, loss, len(data.manifest.joint["columns"]))
+    else:
+        learner = NetworkLearner(engine, loss, *network)
+    identity = {
+        **{f"parameter {name}": value for name, value in config.joint().items()},
+        "data": {name: data.manifest.joint[name] for name in ("row_order", "split", "columns")},
+        "parties": list(session.parties),
+    }
+    del identity["parameter resume"]
+    return Loop(
+        config,
+        session,
+        data,
+        log,
+        loss=loss,
+        learner=learner,
+        optimiser=optimisers.make(engine, config.rule(), learner.penalised_P),
+        checkpoints=Checkpoints(session, config.checkpoints, identity, resume=config.resume),
+    )
+
+
+def _watched(config: Config, loop: Loop) -> dict[str, float]:
+    """Return the watched metric of the epoch whose parameters are kept."""
+    if config.watch == "none":
+        return {}
+    at = loop.progress
+    return {
+        f"validation_{config.watch}": at.watched[at.best_epoch - 1],
+        "epoch": float(at.best_epoch),
+    }
 
 
 def _manifest(
-    config: Config, session: Session, data: shares.Shares, losses: list[float]
+    config: Config, session: Session, data: shares.Shares, loop: Loop, network: Network | None
 ) -> Manifest:
     before = data.manifest
-    kept = ("rows", "row_order", "columns", "label", "precision_bits", "standardised", "split")
-    joint = {
-        "model": config.model,
-        **{name: before.joint[name] for name in kept},
+    joint: dict[str, Any] = {
+        "model": architectures.short(config.model),
+        "architecture": None if network is None else network[0].as_json(),
+        **before.joint,
         "training": config.training(),
-        "loss": losses,
+        "loss": loop.progress.losses,
     }
     return Manifest(
         kind=artifact.KIND,

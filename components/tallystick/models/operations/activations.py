@@ -78,7 +78,7 @@ def _softmax(layer: Layer, x: Secret) -> tuple[Secret, Secret]:
     top, _ = largest(layer.engine, last)
     powers = (last - layer.local(top, lambda s: s.unsqueeze(-1))).exp()
     total = powers.sum(-1, keepdim=True)
-    y = layer.times(powers, total.reciprocal())
+    y = layer.times(powers, layer.engine.positive_reciprocal(total))
     return layer.local(y, lambda s: s.movedim(-1, dim)), y
 
 

@@ -1,0 +1,201 @@
+"""The loop over epochs and batches, for every model: progress, metrics, checkpoints, early end."""
+
+# B = rows of a batch.
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tallystick import tracking
+from tallystick.models.checkpoints import Checkpoint, Checkpoints
+from tallystick.models.coins import Coins
+from tallystick.runtime import events
+from tallystick.runtime.session import Session
+from tallystick.tables import shares, split
+from tallystick.train import health, validation
+from tallystick.train.configuration import Config
+from tallystick.train.learner import Learner, Part
+from tallystick.train.losses import Loss
+from tallystick.train.optimisers import Optimiser
+
+PART_ROWS = 16_384
+"""Rows whose loss is computed at once."""
+_SAY_EVERY_S = 2.0
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """What is public of a training's state: where it is, and what was opened so far."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Both the next ones, counted from 0."""
+    losses: list[float] = field(default_factory=list)
+    watched: list[float] = field(default_factory=list)
+    """The metric on the validation rows after each epoch; empty where none is watched."""
+    best_epoch: int = 0
+    """The epoch, counted from 1, with the best of them."""
+    ended: bool = False
+    """Whether the metric has stopped to improve."""
+
+
+class Loop:
+    """One training of one model.
+
+    Args:
+        config: the step's configuration.
+        session: the joined session.
+        data: the shares.
+        log: MLflow's run.
+        loss: of the model's scores.
+        learner: the model.
+        optimiser: moves its parameters.
+        checkpoints: keeps its state.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        session: Session,
+        data: shares.Shares,
+        log: tracking.Run,
+        *,
+        loss: Loss,
+        learner: Learner,
+        optimiser: Optimiser,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._config, self._session, self._data, self._log = config, session, data, log
+        self._loss, self.learner, self._optimiser = loss, learner, optimiser
+        self._checkpoints = checkpoints
+        self._batches = -(-len(data.train_rows) // config.batch_size)
+        self._schedule = config.schedule_of(self._batches)
+        self.progress = Progress()
+        self._best: dict[str, torch.Tensor] = {}
+
+    def run(self) -> None:
+        """Train until the last epoch, or until the watched metric stops to improve."""
+        self._resume()
+        began, done = time.monotonic(), 0
+        first = self.progress.epoch * self._batches + self.progress.batch
+        total = self._config.epochs * self._batches
+        said = began
+        while self.progress.epoch < self._config.epochs and not self.progress.ended:
+            for batch in self._remaining():
+                self._descend(batch)
+                done += 1
+                self.progress.batch += 1
+                now = time.monotonic()
+                left_s = (now - began) / done * (total - first - done)
+                if self.progress.batch < self._batches and now - said > _SAY_EVERY_S:
+                    said = now
+                    self._say(left_s, batch=self.progress.batch, batches=self._batches)
+                if self.progress.batch < self._batches:
+                    self._keep_now_and_then()
+            self._end_epoch(left_s)
+        if self._best:
+            self.learner.restore(self._best)
+
+    def _remaining(self) -> Iterator[NDArray[np.int64]]:
+        """Return the positions of the epoch's batches that are still to come."""
+        at = self.progress
+        rows = len(self._data.train_rows)
+        config = self._config
+        yield from split.batches(rows, config.batch_size, config.seed, at.epoch)[at.batch :]
+
+    def _descend(self, batch: NDArray[np.int64]) -> None:
+        at, learner = self.progress, self.learner
+        coins = Coins(self._config.seed, at.epoch, at.batch)
+        gradient_P = learner.gradient(*self._read(self._data.train_rows[batch]), coins)
+        rate = self._schedule.rate(at.epoch, at.batch)
+        learner.weights_P = self._optimiser.step(learner.weights_P, gradient_P, len(batch), rate)
+
+    def _end_epoch(self, left_s: float) -> None:
+        at, ledger = self.progress, self._session.ledger
+        rows = self._data.train_rows
+        mean = self.learner.loss(self._parts(rows), len(rows))
+        why = "to see whether the training converges"
+        loss = ledger.reveal(mean, "training loss", why=why)
+        assert loss is not None
+        at.losses.append(health.checked(float(loss)))
+        health.check_parameters(self._session, self.learner.weights_P)
+        at.epoch, at.batch = at.epoch + 1, 0
+        self._log.metric("loss", at.losses[-1], at.epoch)
+        shown = {"loss": at.losses[-1]}
+        if self._config.watch != "none":
+            shown |= self._watch()
+        self._say(left_s, **shown)
+        self._keep()
+
+    def _watch(self) -> dict[str, float]:
+        """Open the agreed metric on the validation rows, and see whether it still improves."""
+        at, config = self.progress, self._config
+        parts = self._parts(self._data.validation_rows)
+        value = validation.measure(self._session, config.watch, self._loss, self.learner, parts)
+        at.watched.append(value)
+        name = f"validation_{config.watch}"
+        self._log.metric(name, value, at.epoch)
+        best = (max if config.watch == "accuracy" else min)(at.watched)
+        if at.watched.index(best) == at.epoch - 1:
+            at.best_epoch, self._best = at.epoch, dict(self.learner.state())
+        at.ended = 0 < config.patience <= at.epoch - at.best_epoch
+        return {name: value}
+
+    def _say(self, left_s: float, **shown: float) -> None:
+        at = self.progress
+        done = {"done": at.epoch, "total": self._config.epochs, "unit": "epoch"}
+        left = {"left_s": round(left_s)} if left_s >= 1 and at.epoch < self._config.epochs else {}
+        events.emit("progress", **done, **shown, **left)
+
+    def _read(self, rows: NDArray[np.int64]) -> Part:
+        features = self._session.engine.from_share(self._data.features(rows))
+        label = self._data.label(rows)
+        return features, self._session.engine.from_share(label.reshape(len(rows), -1))
+
+    def _parts(self, rows: NDArray[np.int64]) -> Iterator[Part]:
+        return (
+            self._read(rows[begin : begin + PART_ROWS]) for begin in range(0, len(rows), PART_ROWS)
+        )
+
+    def _keep_now_and_then(self) -> None:
+        at = self.progress
+        done = at.epoch * self._batches + at.batch
+        if self._config.checkpoint_batches and done % self._config.checkpoint_batches == 0:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write a checkpoint, together with all parties."""
+        state: dict[str, torch.Tensor] = {}
+        for prefix, part in (
+            ("learner", self.learner.state()),
+            ("optimiser", self._optimiser.state()),
+            ("best", self._best),
+        ):
+            state |= {f"{prefix}.{name}": share for name, share in part.items()}
+        self._checkpoints.write(
+            Checkpoint(
+                state=state, progress=_plain(self.progress), numbers=self._optimiser.numbers()
+            )
+        )
+
+    def _resume(self) -> None:
+        """Go on from the latest checkpoint that all parties have, if there is one."""
+        found = self._checkpoints.latest()
+        if found is None:
+            return
+        self.progress = Progress(**found.progress)
+        self.learner.restore(found.part("learner"))
+        self._optimiser.restore(found.part("optimiser"), found.numbers)
+        self._best = found.part("best")
+        for epoch, loss in enumerate(self.progress.losses, start=1):
+            self._log.metric("loss", loss, epoch)
+        events.emit("resumed", epoch=self.progress.epoch, batch=self.progress.batch)
+
+
+def _plain(progress: Progress) -> dict[str, Any]:
+    return {name: getattr(progress, name) for name in Progress.__slots__}
