@@ -47,6 +47,10 @@ def training(
     protocol: str = "aided",
     min_intersection: int = 10,
     compare_shapes: bool = False,
+    evaluate_rows: str = "test",
+    threshold: float = 0.5,
+    threshold_rule: str = "youden",
+    min_count: int = 10,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
     join_timeout_s: int = 300,
     identity_secret: str = "tallystick-identity",
@@ -101,6 +105,10 @@ def training(
         protocol: aided to match rows with the dealer's help, ecdh between the parties alone.
         min_intersection: Stop, and write nothing, when fewer rows than this match.
         compare_shapes: Whether the parties tell each other what their ids look like.
+        evaluate_rows: Which rows to measure the model on: test, validation or all.
+        threshold: A row is called positive if its probability is above it.
+        threshold_rule: How a second threshold is picked from the curve: youden or f1.
+        min_count: The least number of rows that an opened total of the evaluation may speak of.
         export_to: Names of the parties that the model is opened to; with none it stays shared.
         join_timeout_s: How long each task waits for the other parties to come, in seconds.
         identity_secret: Name of the Kubernetes Secret with this party's tls.key and tls.crt.
@@ -180,5 +188,15 @@ def training(
         )
     )
     trained = learnt.outputs["trained"]
-    secure(evaluate(shares=shares, trained=trained, **joint))
+    secure(
+        evaluate(
+            shares=shares,
+            trained=trained,
+            rows=evaluate_rows,
+            threshold=threshold,
+            threshold_rule=threshold_rule,
+            min_count=min_count,
+            **joint,
+        )
+    )
     secure(export(trained=trained, export_to=export_to, **joint))

@@ -6,6 +6,7 @@ seconds that importing takes.
 
 import contextlib
 import importlib
+import math
 import multiprocessing
 import os
 import shutil
@@ -72,6 +73,10 @@ class Metrics:
 
     def log_confusion_matrix(self, classes: list[str], matrix: list[list[int]]) -> None:
         assert len(classes) == len(matrix)
+
+    def log_roc_curve(self, fpr: list[float], tpr: list[float], threshold: list[float]) -> None:
+        assert len(fpr) == len(tpr) == len(threshold)
+        assert all(math.isfinite(value) for value in (*fpr, *tpr, *threshold))
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,10 @@ def test_nothing_unfinished_is_left(good_job: running.Ended) -> None:
 
 def test_metrics_agree_wherever_they_stand(good_job: running.Ended) -> None:
     metrics = good_job.summary["metrics"]
-    assert set(metrics) == {"auc", "accuracy", "precision", "recall", "f1"}
+    assert set(metrics) == {
+        *("auc", "accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1"),
+        *("mcc", "average_precision", "ks", "log_loss", "brier", "chosen_threshold"),
+    }
     for party in PARTIES:
         assert good_job.json(party, "metrics.json") == metrics
         (finished,) = (e for e in good_job.events(party, "finished") if e["step"] == "evaluate")
@@ -192,14 +195,25 @@ def test_every_opening_is_listed_and_nothing_else(good_job: running.Ended, plain
             ("psi", "rows matched", 1): 1,
             ("psi", "each party's own rows that match", rows): 1,
             ("train", "training loss", 1): epochs,
+            ("evaluate", "which classes and decisions hold too few rows", 4): 1,
             ("evaluate", "confusion counts", 3): 1,
+            ("evaluate", "sums of the log loss and of the squared error", 2): 1,
             ("evaluate", "pairs ranked rightly", 1): 1,
+            ("evaluate", "sum of precisions", 1): 1,
+            ("evaluate", "largest distance between the classes", 1): 1,
             ("export", "parameters of the model", len(plain.names) + 1): 1,
         }
     )
     for party in PARTIES:
         reveals = good_job.json(party, "reveals.json")
-        assert Counter((r["step"], r["what"], r["count"]) for r in reveals) == expected
+        buckets = [r for r in reveals if "buckets" in r["what"]]
+        rest = [r for r in reveals if r not in buckets]
+        assert Counter((r["step"], r["what"], r["count"]) for r in rest) == expected
+        # One bit for each cut; of each bucket that is kept rows, positive rows and a sum.
+        *decisions, counts, sums = buckets
+        assert {r["what"] for r in decisions} == {"which buckets of scores hold too few rows"}
+        assert {r["count"] for r in decisions} == {1}
+        assert counts["count"] == 2 * sums["count"] <= 2 * len(decisions)
         assert all(r["to"] == list(PARTIES) and r["why"] for r in reveals)
     assert good_job.json("alice", "reveals.json") == good_job.json("bob", "reveals.json")
 

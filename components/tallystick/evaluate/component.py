@@ -11,6 +11,10 @@ def evaluate(
     session: str,
     shares: dsl.Input[dsl.Dataset],
     trained: dsl.Input[dsl.Model],
+    rows: str,
+    threshold: float,
+    threshold_rule: str,
+    min_count: int,
     consortium: str,
     identity: str,
     join_timeout_s: int,
@@ -19,22 +23,27 @@ def evaluate(
     report: dsl.Output[dsl.HTML],
     reveals: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Measure the model on the rows that were held out; only agreed totals are opened.
+    """Measure the model on shared rows; only agreed totals are opened.
 
-    Every party learns the metrics and the counts that they are made of. No party sees a
-    prediction, nor a row of another party.
+    Every party learns the metrics and the totals that they are made of: counts of right and wrong
+    decisions, and of rows in buckets of similar scores. No total speaks of fewer rows than
+    min_count. No party sees a score, a label or the order of rows.
 
     Args:
         party: The name of the party that runs this task, as the consortium file spells it.
         session: The name of this joint run, the same at every party.
         shares: This party's share of the held-out rows, from encode.
         trained: This party's share of the model, from train.
+        rows: Which rows to measure on: test, validation, or all (of a new table).
+        threshold: A row is called positive if its probability is above it.
+        threshold_rule: How a second threshold is picked from the curve: youden or f1.
+        min_count: The least number of rows that an opened total may speak of.
         consortium: Path of the consortium file: who takes part, where, by which certificate.
         identity: Path of the folder with this party's tls.key and tls.crt.
         join_timeout_s: How long to wait for the other parties to come, in seconds.
         metrics: The metrics, each a number.
-        confusion: The confusion matrix of a classifier.
-        report: The metrics as one page.
+        confusion: The confusion matrix of a classifier, and the ROC curve of one with two classes.
+        report: The evaluation as one page: curves, tables, what was revealed, how it was made.
         reveals: Every value that was opened: to whom, how many, and why.
     """
     from tallystick.evaluate import step

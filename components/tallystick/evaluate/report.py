@@ -11,12 +11,38 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from tallystick.evaluate import charts, tables
+from tallystick.evaluate.charts import Axis, Line
+from tallystick.evaluate.panels import Panel
+
 MAX_NAMES = 40
 """Feature names shown at once for each party; the rest unfolds."""
 
+_MEASURED = {
+    "test": "tested it",
+    "validation": "were kept for validation and measure it here",
+    "all": "measure it here, all that there are, whether they trained it or not",
+}
 _TITLES = {
     "auc": ("AUC", "1 is perfect, 0.5 is guessing"),
+    "auc_ovr": ("AUC", "mean of each class against the rest"),
     "accuracy": ("Accuracy", "share of rows it gets right"),
+    "balanced_accuracy": ("Balanced accuracy", "mean recall of the classes"),
+    "specificity": ("Specificity", "share of the negative that it spares"),
+    "mcc": ("MCC", "correlation of call and truth"),
+    "average_precision": ("Average precision", "area below precision and recall"),
+    "ks": ("KS", "widest distance of the classes"),
+    "log_loss": ("Log loss", "smaller is better"),
+    "brier": ("Brier score", "squared error of the probability"),
+    "chosen_threshold": ("Chosen threshold", "by the agreed rule, about"),
+    "f1_macro": ("F1, macro", "mean of the classes"),
+    "f1_micro": ("F1, micro", "of all rows together"),
+    "f1_weighted": ("F1, weighted", "mean by rows of a class"),
+    "top_2_accuracy": ("Top 2", "true class among the highest 2"),
+    "top_3_accuracy": ("Top 3", "true class among the highest 3"),
+    "top_5_accuracy": ("Top 5", "true class among the highest 5"),
+    "mape": ("MAPE", "mean error as a part of the truth"),
+    "explained_variance": ("Explained variance", "R² but for a constant error"),
     "precision": ("Precision", "share of those called positive that are"),
     "recall": ("Recall", "share of the positive that it finds"),
     "f1": ("F1", "balance of precision and recall"),
@@ -36,18 +62,21 @@ class Report:
     parties: Sequence[str]
     """All parties, in rank order."""
     model: str
+    measured: str
+    """Which rows were measured on: test, validation or all."""
     rows_matched: int
     train_rows: int
+    """How many rows trained the model."""
     test_rows: int
+    """How many rows were measured on."""
     features: Mapping[str, Sequence[str]]
     """Feature names, by owner."""
     label: str
     label_owner: str
     metrics: Mapping[str, float]
     """By short name, such as auc; the most telling first."""
-    confusion: Sequence[Sequence[int]] | None
-    """Rows: truly negative, truly positive. Columns: called negative, called positive. None for a
-    regression."""
+    panels: Sequence[Panel]
+    """Charts and tables, in the order of the page."""
     loss: Sequence[float]
     """The opened loss of each epoch."""
     reveals: Sequence[Mapping[str, object]]
@@ -68,11 +97,12 @@ def render(report: Report) -> str:
         lead=_lead(report),
         rows=(
             f"{report.rows_matched:,} rows are held by every party: {report.train_rows:,} trained "
-            f"the model, {report.test_rows:,} tested it."
+            f"the model, {report.test_rows:,} {_MEASURED[report.measured]}."
         ),
         cards="".join(_card(name, value) for name, value in report.metrics.items()),
-        confusion=_confusion(report.confusion) if report.confusion else "",
-        loss=_curve([value for value in report.loss if math.isfinite(value)]),
+        chart_style=charts.STYLE,
+        panels="".join(map(_panel, report.panels)),
+        loss=_loss([value for value in report.loss if math.isfinite(value)]),
         features=_features(report),
         reveals=_reveals(report.reveals),
         made=_made(report),
@@ -90,77 +120,29 @@ def _lead(report: Report) -> str:
 def _card(name: str, value: float) -> str:
     title, gloss = _TITLES.get(name, (_words(name).capitalize(), ""))
     return (
-        f'<div class="card"><h3>{escape(title)}</h3><b>{_number(value)}</b>'
+        f'<div class="card"><h3>{escape(title)}</h3><b>{tables.number(value)}</b>'
         f'<span class="soft">{escape(gloss)}</span></div>'
     )
 
 
-def _confusion(matrix: Sequence[Sequence[int]]) -> str:
-    rows = ""
-    for actual, counts in enumerate(matrix):
-        total = sum(counts)
-        cells = "".join(
-            f'<td class="{"hit" if called == actual else "miss"}" '
-            f'style="--share:{count / max(total, 1):.3f}"><b>{count:,}</b>'
-            f"<span>{count / max(total, 1):.1%}</span></td>"
-            for called, count in enumerate(counts)
-        )
-        rows += f'<tr><th scope="row">truly {("negative", "positive")[actual]}</th>{cells}</tr>'
+def _panel(panel: Panel) -> str:
+    note = f'<p class="soft">{escape(panel.note)}</p>' if panel.note else ""
     return (
-        '<section><h2>Confusion matrix</h2><table class="confusion"><thead><tr><td></td>'
-        '<th scope="col">called negative</th><th scope="col">called positive</th></tr>'
-        f'</thead><tbody>{rows}</tbody></table><p class="soft">Per cent of each line.</p>'
-        "</section>"
+        f'<section class="panel{" wide" if panel.wide else ""}"><h2>{escape(panel.title)}</h2>'
+        f"{panel.figure}{panel.body}{note}</section>"
     )
 
 
-def _curve(loss: Sequence[float]) -> str:
-    """Draw the loss by hand: a plotting library's picture is ten times as long and has no theme."""
-    if not loss:
+def _loss(losses: Sequence[float]) -> str:
+    if not losses:
         return '<p class="soft">No loss was opened.</p>'
-    left, right, top, bottom = 46.0, 380.0, 14.0, 190.0
-    ticks = _ticks(min(0.0, *loss), max(0.0, *loss))
-    low, high = ticks[0], ticks[-1]
-    step = (right - left) / max(len(loss) - 1, 1)
-    first = left if len(loss) > 1 else (left + right) / 2
-    points = [
-        (first + step * epoch, bottom - (value - low) / (high - low) * (bottom - top))
-        for epoch, value in enumerate(loss)
-    ]
-    parts = []
-    for tick in ticks:
-        y = bottom - (tick - low) / (high - low) * (bottom - top)
-        parts.append(f'<path class="grid" d="M{left:.1f} {y:.1f}H{right:.1f}"/>')
-        parts.append(f'<text x="{left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    every = max(1, math.ceil(len(loss) / 10))
-    for epoch in range(0, len(loss), every):
-        x = first + step * epoch
-        parts.append(f'<text x="{x:.1f}" y="207" text-anchor="middle">{epoch + 1}</text>')
-    parts.append('<text x="213" y="224" text-anchor="middle">epoch</text>')
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    parts.append(f'<polyline class="curve" points="{line}"/>')
-    if len(loss) <= 60:
-        parts += [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>epoch {epoch}: {value:.4g}</title>'
-            "</circle>"
-            for epoch, ((x, y), value) in enumerate(zip(points, loss, strict=True), 1)
-        ]
-    x, y = points[-1]
-    y += -8 if y > top + 20 else 16
-    parts.append(
-        f'<text class="last" x="{x:.1f}" y="{y:.1f}" text-anchor="end">{loss[-1]:.4g}</text>'
+    count, step = len(losses), math.ceil(len(losses) / 8)
+    return charts.line_chart(
+        Axis("epoch", range(0, count + step, step)),
+        Axis("loss", charts.ticks(min(0.0, *losses), max(0.0, *losses))),
+        [Line([(float(epoch), loss) for epoch, loss in enumerate(losses, 1)])],
+        said=f"Loss {losses[0]:.4g} after the first epoch, {losses[-1]:.4g} after {count}",
     )
-    said = f"Loss {loss[0]:.4g} after the first epoch, {loss[-1]:.4g} after {len(loss)}"
-    return f'<svg viewBox="0 0 400 230" role="img" aria-label="{said}">{"".join(parts)}</svg>'
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return three to seven round values that enclose ``low`` and ``high``."""
-    spread = (high - low) or abs(high) or 1.0
-    size = 10.0 ** math.floor(math.log10(spread / 4))
-    size *= next(factor for factor in (1, 2, 5, 10) if spread / (size * factor) <= 5)
-    first, last = math.floor(low / size), math.ceil(high / size)
-    return [float(f"{index * size:.12g}") for index in range(first, max(last, first + 1) + 1)]
 
 
 def _features(report: Report) -> str:
@@ -174,7 +156,7 @@ def _features(report: Report) -> str:
         if party == report.label_owner:
             shown += f"<div>and the label, <b>{escape(report.label)}</b></div>"
         rows.append([f"<b>{escape(party)}</b>", f"{len(names):,}", shown])
-    return _table(
+    return tables.table(
         [("party", ""), ("features", "number"), ("names", "names")],
         rows,
     )
@@ -193,7 +175,7 @@ def _reveals(reveals: Iterable[Mapping[str, object]]) -> str:
         for (step, what, to, why), counts in grouped.items()
     ]
     columns = [("what", ""), ("to", ""), ("values", "number"), ("why", ""), ("step", "")]
-    return "<p>These values were opened, and no others.</p>" + _table(columns, rows)
+    return "<p>These values were opened, and no others.</p>" + tables.table(columns, rows)
 
 
 def _made(report: Report) -> str:
@@ -220,30 +202,6 @@ def _limits(report: Report) -> str:
         "dealer takes no party's side: the dealer together with any one party could reconstruct "
         "everything, and a party that deviates could spoil these figures.</p>"
     )
-
-
-def _table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> str:
-    """Make a table that a narrow screen shows as blocks; cells are HTML already."""
-    head = "".join(f'<th scope="col">{name}</th>' for name, _ in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{kind}"' + (f' data-name="{name}:"' if index else "") + f">{cell}</td>"
-            for index, ((name, kind), cell) in enumerate(zip(columns, row, strict=True))
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "n/a"
-    size = abs(value)
-    if size == 0 or 0.001 <= size < 10:
-        return f"{value:.3f}"
-    return f"{value:,.1f}" if 10 <= size < 1e7 else f"{value:.3g}"
 
 
 def _value(value: object) -> str:

@@ -1,20 +1,28 @@
-"""Measure the model on the rows that were held out; only agreed totals are opened."""
+"""Measure a model on shared rows; only agreed totals are opened."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tallystick import __version__, tracking
-from tallystick.evaluate import binary, regression
+from tallystick.evaluate import binary, charts, multiclass, panels, regression
+from tallystick.evaluate.curves import RULES
+from tallystick.evaluate.outcome import Outcome
 from tallystick.evaluate.report import Report, render
-from tallystick.evaluate.scores import linear_scores
+from tallystick.evaluate.scores import scores
 from tallystick.models import artifact
-from tallystick.models.linear import CLASSIFIERS
 from tallystick.runtime import life
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.errors import DataError
 from tallystick.runtime.session import Session
 from tallystick.tables import shares
+
+PARTS = ("test", "validation", "all")
+SCORES_WITHOUT_PROBABILITY = frozenset({"linear_svm"})
+"""Models whose scores are no logarithms of odds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +33,14 @@ class Config(StepConfig):
     """The artifact of the encode step."""
     trained: Path
     """The artifact of the train step."""
+    rows: str = "test"
+    """Which rows to measure on."""
+    threshold: float = 0.5
+    """A row is called positive if its probability is above it."""
+    threshold_rule: str = "youden"
+    """How a second threshold is picked from the curve."""
+    min_count: int = 10
+    """The least number of rows that an opened total may speak of."""
     metrics: object
     """KFP's Metrics artifact."""
     confusion: object
@@ -32,70 +48,144 @@ class Config(StepConfig):
     report: Path
     """Where the page for people is written."""
 
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        StepConfig.__post_init__(self)
+        self.require(self.rows in PARTS, "rows", f"one of {', '.join(PARTS)}")
+        self.require(0.001 <= self.threshold <= 0.999, "threshold", "from 0.001 to 0.999")
+        self.require(self.threshold_rule in RULES, "threshold_rule", f"one of {', '.join(RULES)}")
+        self.require(1 <= self.min_count <= 1 << 20, "min_count", "from 1 to 1048576")
+
 
 @life.step("evaluate")
 def run(config: Config) -> int:
     """Run this party's side of the step.
 
     Returns:
-        The number of test rows.
+        The number of rows that were measured.
     """
     data, model = shares.read(config.shares), artifact.read(config.trained)
-    _require_fit(data, model)
+    _require_fit(config, data, model)
+    rows = _rows(config, data)
     with (
         tracking.run(session=config.session, party=config.party, step="evaluate") as log,
         Session.join(config, "evaluate") as session,
     ):
         session.agree(data.manifest)
         session.agree(model.manifest)
-        metrics, confusion = _measure(session, data, model)
-        page = render(_report(session, data, model, metrics, confusion))
+        outcome = Outcome.of(_measure(config, session, data, model, rows), config.threshold_rule)
+        drawn = panels.draw(outcome, data.manifest.joint)
+        page = render(_report(config, session, data, model, len(rows), outcome, drawn))
         session.output(config.report).write_text(page, encoding="utf-8")
-        _show(config, metrics, confusion)
-        log.metrics(metrics)
+        _show(config, outcome)
+        log.metrics(outcome.metrics)
         log.text("report.html", page)
+        for panel in drawn:
+            if panel.figure:
+                log.text(f"figures/{panel.name}.svg", charts.standalone(panel.figure))
         log.json("reveals/evaluate.json", session.ledger.as_json())
-        session.result(**metrics)
-    return len(data.test_rows)
+        session.result(**outcome.metrics)
+    return len(rows)
 
 
-def _require_fit(data: shares.Shares, model: artifact.SharedModel) -> None:
-    for name in ("columns", "label", "row_order", "split"):
-        if data.manifest.joint[name] != model.manifest.joint[name]:
+def _require_fit(config: Config, data: shares.Shares, model: artifact.SharedModel) -> None:
+    ours, its = data.manifest.joint, model.manifest.joint
+    for name in ("columns", "label"):
+        if ours[name] != its[name]:
             raise DataError(
-                f"the model was trained on other shares than these: {name} differs; evaluate it on "
-                "the shares that it was trained with"
+                f"the model was trained on other columns than these: {name} differs; evaluate it "
+                "on shares with the columns and label that it was trained with"
             )
+    # A part of other rows, or of another split, may have trained the model.
+    if config.rows != "all" and (ours["row_order"], ours["split"]) != (
+        its["row_order"],
+        its["split"],
+    ):
+        raise DataError(
+            "the model was trained on other shares than these: row_order or split differs; "
+            "evaluate it on the shares that it was trained with, or on all rows of a new table "
+            "with rows: all"
+        )
+
+
+def _rows(config: Config, data: shares.Shares) -> NDArray[np.int64]:
+    parts = {
+        "test": data.test_rows,
+        "validation": data.validation_rows,
+        "all": np.arange(data.manifest.joint["rows"], dtype=np.int64),
+    }
+    rows = parts[config.rows]
+    if len(rows) < config.min_count:
+        raise DataError(
+            f"{config.rows} has {len(rows)} rows, fewer than min_count ({config.min_count}), so no "
+            "total of them may be opened; hold more rows out, or lower min_count"
+        )
+    return rows
 
 
 def _measure(
-    session: Session, data: shares.Shares, model: artifact.SharedModel
-) -> tuple[dict[str, float], binary.Confusion | None]:
-    engine, ledger = session.engine, session.ledger
-    features_NF = engine.from_share(data.features(data.test_rows))
-    label_N = engine.from_share(data.label(data.test_rows))
-    scores_N = linear_scores(engine, model, features_NF)
-    if model.name in CLASSIFIERS:
-        return binary.evaluate(engine, ledger, scores_N, label_N)
-    deviation = float(data.manifest.joint["label"]["deviation"])
-    return regression.evaluate(engine, ledger, scores_N, label_N, deviation), None
-
-
-def _show(config: Config, metrics: dict[str, float], confusion: binary.Confusion | None) -> None:
-    kfp_metrics: Any = config.metrics
-    for name, value in metrics.items():
-        kfp_metrics.log_metric(name, value)
-    if confusion is not None:
-        kfp_confusion: Any = config.confusion
-        kfp_confusion.log_confusion_matrix(["negative", "positive"], confusion.matrix)
-
-
-def _report(
+    config: Config,
     session: Session,
     data: shares.Shares,
     model: artifact.SharedModel,
-    metrics: dict[str, float],
-    confusion: binary.Confusion | None,
+    rows: NDArray[np.int64],
+) -> binary.Binary | multiclass.Multiclass | regression.Regression:
+    engine, ledger = session.engine, session.ledger
+    label = data.manifest.joint["label"]
+    outputs = scores(engine, model, engine.from_share(data.features(rows)))
+    truth = engine.from_share(data.label(rows))
+    group = data.group(rows)
+    options: dict[str, Any] = {
+        "min_count": config.min_count,
+        "group_NG": None if group is None else engine.from_share(group),
+    }
+    match label["kind"]:
+        case "binary":
+            return binary.evaluate(
+                engine,
+                ledger,
+                outputs.squeeze(1),
+                truth,
+                threshold=config.threshold,
+                probabilities=model.name not in SCORES_WITHOUT_PROBABILITY,
+                **options,
+            )
+        case "classes":
+            return multiclass.evaluate(engine, ledger, outputs, truth, **options)
+    return regression.evaluate(
+        engine,
+        ledger,
+        outputs.squeeze(1),
+        truth,
+        float(label["deviation"]),
+        mean=float(label["mean"]),
+        **options,
+    )
+
+
+def _show(config: Config, outcome: Outcome) -> None:
+    kfp_metrics: Any = config.metrics
+    for name, value in outcome.metrics.items():
+        kfp_metrics.log_metric(name, value)
+    kfp_confusion: Any = config.confusion
+    if outcome.matrix:
+        kfp_confusion.log_confusion_matrix(outcome.class_names, outcome.matrix)
+    if outcome.points:
+        kfp_confusion.log_roc_curve(
+            [point.false_positive_rate for point in outcome.points],
+            [point.confusion.recall for point in outcome.points],
+            [point.threshold for point in outcome.points],
+        )
+
+
+def _report(
+    config: Config,
+    session: Session,
+    data: shares.Shares,
+    model: artifact.SharedModel,
+    rows: int,
+    outcome: Outcome,
+    drawn: list[panels.Panel],
 ) -> Report:
     joint = model.manifest.joint
     history = session.history(model.manifest.history)
@@ -107,17 +197,24 @@ def _report(
         party=session.party,
         parties=session.parties,
         model=model.name,
-        rows_matched=joint["rows"],
-        train_rows=len(data.train_rows),
-        test_rows=len(data.test_rows),
+        measured=config.rows,
+        rows_matched=data.manifest.joint["rows"],
+        train_rows=joint["split"]["train_rows"],
+        test_rows=rows,
         features=owners,
         label=joint["label"]["name"],
         label_owner=joint["label"]["owner"],
-        metrics=metrics,
-        confusion=None if confusion is None else confusion.matrix,
+        metrics=outcome.metrics,
+        panels=drawn,
         loss=joint["loss"],
         reveals=[{"step": past["step"], **entry} for past in history for entry in past["reveals"]],
         history=history,
         version=__version__,
-        parameters=joint["training"],
+        parameters={
+            **joint["training"],
+            "measured_rows": config.rows,
+            "threshold": config.threshold,
+            "threshold_rule": config.threshold_rule,
+            "min_count": config.min_count,
+        },
     )

@@ -1,0 +1,491 @@
+"""Metrics from shared scores and labels against scikit-learn on the same scores and labels."""
+
+import dataclasses
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn import metrics as oracle
+from tallystick.evaluate import binary, buckets, curves, multiclass, regression
+from tallystick.runtime.engine import Secret
+from torch import Tensor
+
+from tests import harness
+from tests.harness import Place
+
+EXACT = 1e-9
+"""Ratios of counts."""
+ROUNDED = 2.0**-11
+"""What comes of functions in fixed point: 4.9e-4."""
+
+
+def scores_and_labels(kind: str, rows: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores that fixed point holds exactly, so that ties are the same ties."""
+    rng = np.random.default_rng(rows)
+    label = (rng.random(rows) < 0.3).astype(np.int64)
+    score = np.round((rng.normal(size=rows) + 1.5 * label - 1) * 2**12) / 2**12
+    match kind:
+        case "ties":
+            score = np.round(score * 2) / 2
+        case "equal":
+            score[:] = 0.25
+        case "no positive":
+            label[:] = 0
+        case "no negative":
+            label[:] = 1
+    return score, label
+
+
+def shared(session: Any, value: NDArray[Any], owner: int) -> Secret:
+    tensor = torch.from_numpy(np.asarray(value, dtype=np.float64))
+    mine = tensor if session.rank == owner else None
+    return session.engine.share(mine, owner, tensor.shape)
+
+
+BINARY = [
+    ("distinct", 500),
+    ("ties", 500),
+    ("equal", 100),
+    ("no positive", 60),
+    ("no negative", 60),
+    ("distinct", 1),
+    ("no negative", 1),
+    ("ties", 2),
+    ("distinct", 30),
+]
+
+
+def _binary(session: Any, cases: list[tuple[str, int]]) -> list[binary.Binary]:
+    results = []
+    for kind, rows in cases:
+        score, label = scores_and_labels(kind, rows)
+        secrets = shared(session, score, 0), shared(session, label, 1)
+        results.append(binary.evaluate(session.engine, session.ledger, *secrets))
+    return results
+
+
+def binary_oracle(score: NDArray[np.float64], label: NDArray[np.int64]) -> dict[str, float]:
+    called, probability = (score > 0).astype(int), 1 / (1 + np.exp(-score))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {
+            "accuracy": oracle.accuracy_score(label, called),
+            "balanced_accuracy": oracle.balanced_accuracy_score(label, called),
+            "precision": oracle.precision_score(label, called, zero_division=0),
+            "recall": oracle.recall_score(label, called, zero_division=0),
+            "specificity": oracle.recall_score(label, called, pos_label=0, zero_division=0),
+            "f1": oracle.f1_score(label, called, zero_division=0),
+            "mcc": oracle.matthews_corrcoef(label, called),
+            "log_loss": oracle.log_loss(label, probability, labels=[0, 1]),
+            "brier": np.mean((probability - label) ** 2),
+        }
+    if 0 < label.sum() < len(label):
+        fpr, tpr, _ = oracle.roc_curve(label, score, drop_intermediate=False)
+        found |= {
+            "auc": oracle.roc_auc_score(label, score),
+            "average_precision": oracle.average_precision_score(label, score),
+            "ks": np.max(np.abs(tpr - fpr)),
+        }
+    return found
+
+
+def agree(found: dict[str, float], wanted: dict[str, float]) -> None:
+    assert found.keys() == wanted.keys()
+    rounded = {"log_loss", "brier"}
+    for name, value in wanted.items():
+        allowed = ROUNDED if name in rounded else EXACT if name != "average_precision" else 1e-4
+        assert found[name] == pytest.approx(value, abs=allowed), name
+
+
+@pytest.mark.parametrize(
+    "cases", [BINARY, pytest.param([("ties", 10_000)], marks=pytest.mark.slow)]
+)
+@pytest.mark.timeout(400)
+def test_binary_metrics_are_those_of_scikit_learn(
+    place: Place, cases: list[tuple[str, int]]
+) -> None:
+    results = harness.run_parties(place, _binary, cases, timeout_s=300)
+    for party, found in results.items():
+        assert not isinstance(found, BaseException), (party, found)
+        for (kind, rows), result in zip(cases, found, strict=True):
+            score, label = scores_and_labels(kind, rows)
+            agree(result.metrics, binary_oracle(score, label))
+            called = (score > 0).astype(int)
+            wanted = oracle.confusion_matrix(label, called, labels=[0, 1]).tolist()
+            assert result.confusion.matrix == wanted
+
+
+def _curves(session: Any, cases: list[tuple[str, int]], min_count: int) -> list[binary.Binary]:
+    results = []
+    for kind, rows in cases:
+        score, label = scores_and_labels(kind, rows)
+        secrets = shared(session, score, 1), shared(session, label, 0)
+        results.append(
+            binary.evaluate(
+                session.engine,
+                session.ledger,
+                *secrets,
+                min_count=min_count,
+                threshold=0.7,
+                probabilities=False,
+            )
+        )
+    return results
+
+
+def bucket_oracle(
+    score: NDArray[np.float64], label: NDArray[np.int64], min_count: int, called: int
+) -> tuple[list[int], list[int], list[float]]:
+    """Cut and merge in plaintext, one row after the other."""
+    order = np.argsort(-score, kind="stable")
+    score, label = score[order], label[order]
+    kept: list[int] = []
+    ranks = buckets.cuts(len(score), min_count, called)
+    for side in ([r for r in ranks if r <= called], [r for r in ranks if r > called]):
+        start = kept[-1] if kept else 0
+        ends = [int((score >= score[rank - 1]).sum()) for rank in side]
+        found: list[int] = []
+        for end in ends:
+            if end - (found[-1] if found else start) >= min_count:
+                found.append(end)
+        if found[-1:] != ends[-1:]:
+            found = [*found[:-1], ends[-1]]
+        kept += found
+    edges = [0, *kept]
+    spans = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    return (
+        [span.stop - span.start for span in spans],
+        [int(label[span].sum()) for span in spans],
+        [float(score[span].mean()) for span in spans],
+    )
+
+
+@pytest.mark.parametrize("min_count", [1, 10])
+def test_the_buckets_keep_equal_scores_together_and_hold_enough_rows(
+    pair: Place, min_count: int
+) -> None:
+    cases = [("distinct", 500), ("ties", 500), ("equal", 100), ("ties", 120)]
+    results = harness.run_parties(pair, _curves, cases, min_count)
+    assert results["alice"] == results["bob"]
+    for (kind, rows), result in zip(cases, results["alice"], strict=True):
+        score, label = scores_and_labels(kind, rows)
+        called = int((score > np.log(0.7 / 0.3)).sum())
+        wanted = bucket_oracle(score, label, min_count, called)
+        found = result.buckets
+        assert (found.rows, found.positives) == wanted[:2], (kind, rows)
+        assert found.means == pytest.approx(wanted[2], abs=1e-9)
+        assert min(found.rows) >= min_count
+        assert len(found.rows) <= buckets.MAX_BUCKETS + 1
+        # Every point lies on scikit-learn's curve.
+        fpr, tpr, _ = oracle.roc_curve(label, score, drop_intermediate=False)
+        exact = {(round(x, 9), round(y, 9)) for x, y in zip(fpr, tpr, strict=True)}
+        for point in curves.points(found):
+            x, y = point.false_positive_rate, point.confusion.recall
+            assert (round(x, 9), round(y, 9)) in exact
+        assert any(point.confusion == result.confusion for point in curves.points(found))
+
+
+def classes(
+    kind: str, rows: int, count: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Scores, classes and groups."""
+    rng = np.random.default_rng(rows)
+    label = rng.integers(0, count, rows)
+    if kind == "one missing":
+        label[label == 1] = 0
+    score = rng.normal(size=(rows, count)) + 2 * np.eye(count)[label]
+    score = np.round(score * (1 if kind == "ties" else 2**12)) / (1 if kind == "ties" else 2**12)
+    if kind == "equal":
+        score[:] = 0.5
+    return score, label, rng.integers(0, 3, rows)
+
+
+CLASSES = [("distinct", 300, 4), ("ties", 300, 7), ("one missing", 200, 3), ("equal", 50, 3)]
+CLASSES += [("distinct", 1, 3)]
+
+
+def _classes(session: Any, cases: list[tuple[str, int, int]]) -> list[multiclass.Multiclass]:
+    results = []
+    for kind, rows, count in cases:
+        score, label, group = classes(kind, rows, count)
+        secrets = shared(session, score, 0), shared(session, np.eye(count)[label], 1)
+        grouped = shared(session, np.eye(3)[group], 0)
+        results.append(
+            multiclass.evaluate(session.engine, session.ledger, *secrets, group_NG=grouped)
+        )
+    return results
+
+
+def classes_oracle(score: NDArray[np.float64], label: NDArray[np.int64]) -> dict[str, float]:
+    called, names = score.argmax(1), range(score.shape[1])
+    log_probability = score - np.log(np.exp(score).sum(1, keepdims=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {
+            "accuracy": oracle.accuracy_score(label, called),
+            "balanced_accuracy": oracle.balanced_accuracy_score(label, called),
+            **{
+                f"f1_{average}": oracle.f1_score(label, called, average=average, zero_division=0)
+                for average in ("macro", "micro", "weighted")
+            },
+            **{
+                f"top_{k}_accuracy": oracle.top_k_accuracy_score(label, score, k=k, labels=names)
+                for k in (2, 3, 5)
+                if k < score.shape[1]
+            },
+            "log_loss": oracle.log_loss(label, np.exp(log_probability), labels=names),
+        }
+    present = [name for name in names if 0 < (label == name).sum() < len(label)]
+    if present:
+        each = [oracle.roc_auc_score(label == name, log_probability[:, name]) for name in present]
+        found["auc_ovr"] = float(np.mean(each))
+    return found
+
+
+def test_metrics_of_several_classes_are_those_of_scikit_learn(place: Place) -> None:
+    results = harness.run_parties(place, _classes, CLASSES, timeout_s=100)
+    for party, found in results.items():
+        assert not isinstance(found, BaseException), (party, found)
+        for (kind, rows, count), result in zip(CLASSES, found, strict=True):
+            score, label, group = classes(kind, rows, count)
+            wanted = classes_oracle(score, label)
+            assert result.metrics.keys() == wanted.keys()
+            for name, value in wanted.items():
+                allowed = 1e-3 if name in ("log_loss", "auc_ovr") else EXACT
+                assert result.metrics[name] == pytest.approx(value, abs=allowed), (kind, name)
+            called = score.argmax(1)
+            matrix = oracle.confusion_matrix(label, called, labels=range(count)).tolist()
+            assert [matrix[name] for name in result.shown] == result.matrix
+            for g, one in enumerate(result.groups):
+                members = group == g
+                assert one["rows"] == members.sum()
+                if members.any():
+                    assert one["accuracy"] == (label == called)[members].mean()
+
+
+DEVIATION, MEAN = 12.5, 40.0
+
+
+def _regression(session: Any, cases: list[tuple[str, int]]) -> list[regression.Regression]:
+    results = []
+    for kind, rows in cases:
+        score, label, group = numbers(kind, rows)
+        secrets = shared(session, score, 0), shared(session, label, 1)
+        results.append(
+            regression.evaluate(
+                session.engine,
+                session.ledger,
+                *secrets,
+                DEVIATION,
+                mean=MEAN,
+                min_count=5,
+                group_NG=shared(session, np.eye(3)[group], 0),
+            )
+        )
+    return results
+
+
+def numbers(
+    kind: str, rows: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Predictions, labels and groups; the last group has two rows."""
+    rng = np.random.default_rng(rows)
+    label = np.round(rng.normal(size=rows) * 2**12) / 2**12
+    score = label + np.round(rng.normal(size=rows) * 0.3 * 2**12) / 2**12 + 0.0625
+    group = rng.integers(0, 2, rows)
+    group[:2] = 2
+    if kind == "constant":
+        label[:] = 1.5
+    if kind == "perfect":
+        score = label.copy()
+    return score, label, group
+
+
+def test_regression_metrics_are_those_of_scikit_learn(place: Place) -> None:
+    cases = [("usual", 400), ("constant", 50), ("perfect", 60)]
+    results = harness.run_parties(place, _regression, cases)
+    for party, found in results.items():
+        assert not isinstance(found, BaseException), (party, found)
+        for (kind, rows), result in zip(cases, found, strict=True):
+            score, label, group = numbers(kind, rows)
+            score, label = score * DEVIATION + MEAN, label * DEVIATION + MEAN
+            error = score - label
+            wanted = {
+                "rmse": np.sqrt(oracle.mean_squared_error(label, score)),
+                "mae": oracle.mean_absolute_error(label, score),
+                "mape": oracle.mean_absolute_percentage_error(label, score),
+            }
+            if kind != "constant":
+                wanted |= {
+                    "r2": oracle.r2_score(label, score),
+                    "explained_variance": oracle.explained_variance_score(label, score),
+                }
+            assert result.metrics.keys() == wanted.keys()
+            for name, value in wanted.items():
+                unit = DEVIATION if name in ("rmse", "mae") else 1
+                assert result.metrics[name] == pytest.approx(value, abs=1e-3 * unit), (kind, name)
+            if kind == "perfect":
+                assert result.histogram is None
+            else:
+                edges = [-np.inf, *result.histogram.edges, np.inf]
+                assert list(result.histogram.counts) == np.histogram(error, edges)[0].tolist()
+                assert min(result.histogram.counts) >= 5
+            # Two rows are too few, and the smaller of the others would give them away.
+            sizes = [(group == g).sum() for g in range(2)]
+            shown = int(np.argmax(sizes))
+            assert [one is None for one in result.groups] == [g != shown for g in range(3)]
+            members = group == shown
+            assert result.groups[shown]["mae"] == pytest.approx(
+                np.abs(error[members]).mean(), abs=1e-3 * DEVIATION
+            )
+
+
+def _groups(session: Any, cases: list[tuple[list[int], int]]) -> list[binary.Binary]:
+    results = []
+    for sizes, min_count in cases:
+        score, label, group = grouped(sizes)
+        secrets = shared(session, score, 0), shared(session, label, 1)
+        member = shared(session, np.eye(len(sizes))[group], 0)
+        results.append(
+            binary.evaluate(
+                session.engine, session.ledger, *secrets, min_count=min_count, group_NG=member
+            )
+        )
+    return results
+
+
+def grouped(sizes: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    score, label = scores_and_labels("ties", sum(sizes))
+    return score, label, np.repeat(np.arange(len(sizes)), sizes)
+
+
+def test_groups_are_measured_or_withheld_with_what_would_give_them_away(pair: Place) -> None:
+    cases = [
+        ([200, 150, 100], 10, [True, True, True]),
+        # 5 rows are too few; what is left of the totals would be theirs, so the 100 go as well.
+        ([200, 5, 100], 10, [True, False, False]),
+        # Together two small groups are enough.
+        ([200, 60, 60], 20, [True, False, False]),
+        ([4, 4], 10, [False, False]),
+        ([50, 0, 30], 1, [True, True, True]),
+    ]
+    results = harness.run_parties(pair, _groups, [case[:2] for case in cases])
+    for party, found in results.items():
+        assert not isinstance(found, BaseException), (party, found)
+        for (sizes, _, wanted), result in zip(cases, found, strict=True):
+            score, label, group = grouped(sizes)
+            assert [one is not None for one in result.groups] == wanted, sizes
+            for g, one in enumerate(result.groups):
+                members = group == g
+                if one is None:
+                    continue
+                assert one.pop("rows") == members.sum()
+                if not members.any():
+                    assert one == {}
+                    continue
+                assert one.pop("positive_rate") == label[members].mean()
+                assert one.pop("called_rate") == (score > 0)[members].mean()
+                plain = binary_oracle(score[members], label[members])
+                agree(one, {name: plain[name] for name in one})
+                assert {"auc", "recall", "accuracy"} <= one.keys()
+
+
+def test_what_speaks_of_too_few_rows_is_left_out(pair: Place) -> None:
+    """Eight rows: no class holds ten, so only the part of right answers is opened."""
+    (result,) = harness.run_parties(pair, _curves, [("distinct", 8)], 10)["alice"]
+    assert result.metrics.keys() == {"accuracy"}
+    assert result.confusion is None
+    assert result.buckets is None
+
+
+class Seen:
+    """What one party is sent while it evaluates, and what it learns by putting shares together."""
+
+    def __init__(self, session: Any) -> None:
+        self.received: list[Tensor] = []
+        self.opened: list[Tensor] = []
+        self.revealed: list[Tensor] = []
+        self._engine, self._deliver = session.engine, session.engine._deliver
+        session.engine._deliver = self._watch
+        self._reveal, session.ledger.reveal = session.ledger.reveal, self._learn
+        context = session.engine.context
+        session.engine.context = dataclasses.replace(
+            context, open_sum=self._open(context.open_sum), open_xor=self._open(context.open_xor)
+        )
+
+    def _watch(self, share: Tensor, receivers: Any) -> Any:
+        parts = self._deliver(share, receivers)
+        self.received += [part.reshape(-1).clone() for part in parts[1:]]
+        return parts
+
+    def _open(self, opening: Any) -> Any:
+        def watched(share: Tensor) -> Tensor:
+            value = opening(share)
+            self.opened.append(value.reshape(-1).clone())
+            return value
+
+        return watched
+
+    def _learn(self, secret: Secret, what: str, **about: Any) -> Any:
+        value = self._reveal(secret, what, **about)
+        self.revealed.append(value.reshape(-1))
+        return value
+
+
+def _watched(session: Any, kind: str, rows: int) -> tuple[list[Any], list[Any], list[Any]]:
+    score, label = scores_and_labels(kind, rows)
+    secrets = shared(session, score, 0), shared(session, label, 1)
+    group = shared(session, np.eye(2)[(score > -1).astype(int)], 0)
+    seen = Seen(session)
+    binary.evaluate(session.engine, session.ledger, *secrets, min_count=10, group_NG=group)
+    kept = (seen.received, seen.opened, seen.revealed)
+    return tuple([part.numpy() for part in parts] for parts in kept)  # type: ignore[return-value]
+
+
+def test_no_party_sees_a_score_a_label_or_an_order_of_rows(pair: Place) -> None:
+    rows = 512
+    score, label = scores_and_labels("ties", rows)
+    results = harness.run_parties(pair, _watched, "ties", rows)
+    for party, views in results.items():
+        assert not isinstance(views, BaseException), (party, views)
+        received, opened, revealed = views
+        # Each share by itself is uniform.
+        bytes_seen = np.concatenate(received).view(np.uint8)
+        uniform(bytes_seen)
+        # Put together they are masked values, or follow from the shuffle's order alone.
+        masked = [values for values in opened if not is_order(values)]
+        orders = [values for values in opened if is_order(values)]
+        assert orders
+        uniform(np.concatenate(masked).view(np.uint8))
+        # Nothing that has a value for each row goes along with its score, label or place.
+        truths = {"score": score, "label": label, "place": np.arange(rows)}
+        for values in opened:
+            for begin in range(0, len(values) - rows + 1, rows):
+                column = values[begin : begin + rows].astype(np.float64)
+                for name, truth in truths.items():
+                    if column.std():
+                        assert abs(np.corrcoef(column, truth)[0, 1]) < 6 / np.sqrt(rows), name
+        # What the ledger opens are totals: few, and none of them a row's.
+        assert sum(map(len, revealed)) < rows
+        encoded = {round(value * 2**16) for value in score} - {0}
+        assert not encoded & {int(word) for values in masked for word in values}
+
+
+def is_order(values: NDArray[np.int64]) -> bool:
+    return len(values) > 64 and np.array_equal(np.sort(values), np.arange(len(values)))
+
+
+def uniform(seen: NDArray[np.uint8]) -> None:
+    """Chi squared with 255 degrees of freedom exceeds 360 once in 10**5 times.
+
+    Comparisons are packed 64 to a word and the last word is filled up with noughts, which adds
+    less than 0.005 for each byte; plain values in a hundredth of the bytes would add more than
+    0.02.
+    """
+    counts, wanted = np.bincount(seen, minlength=256), len(seen) / 256
+    assert wanted > 100
+    assert ((counts - wanted) ** 2 / wanted).sum() < 360 + 0.005 * len(seen)
