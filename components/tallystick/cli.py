@@ -243,12 +243,16 @@ def dealer(
     identity: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder with tls.key and tls.crt.")
     ],
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Where Prometheus and probes may ask.", show_default=False),
+    ] = None,
 ) -> None:
     """Serve correlated randomness."""
     with _errors():
         from tallystick.runtime.dealer.__main__ import serve
 
-        code = serve(consortium, identity)
+        code = serve(consortium, identity, metrics_port)
     raise typer.Exit(code)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tallystick.runtime import events
+from tallystick.runtime import events, life
 from tallystick.runtime.errors import ConfigError, TallystickError
 
 EXPERIMENT = "tallystick"
@@ -94,6 +94,9 @@ class Run:
             # Only our own messages are known to hold no value from the data.
             text = f"{name}: {error}" if isinstance(error, TallystickError) else name
             self._call("set_tag", ERROR_TAG, text[:1000])
+        # What the step's session left; MLflow shows this prefix beside its own system metrics.
+        traffic = life.outcome.traffic
+        self.metrics({f"system/{self._step}/{name}": count for name, count in traffic.items()})
         self._call("set_tag", self._step_tag, "failed" if error else "finished")
         self._call("set_terminated", "FAILED" if error else "FINISHED")
 

@@ -47,3 +47,15 @@ def test_a_key_that_others_can_read_is_named(place_without_dealer: Place):
     key.chmod(0o644)
     text, _ = start(place_without_dealer, "alice", 1).communicate(timeout=60)
     assert any(line.split()[:3] == ["FIX", "alice", "key"] for line in text.splitlines())
+
+
+def test_a_key_in_a_mounted_secret_is_the_pods_alone(place_without_dealer: Place):
+    identity = place_without_dealer.identity("alice")
+    (identity / "tls.key").chmod(0o644)
+    identity.rename(identity.parent / "..first")
+    identity.mkdir()
+    (identity / "..data").symlink_to("../..first")
+    for file in ("tls.key", "tls.crt"):
+        (identity / file).symlink_to(f"..data/{file}")
+    text, _ = start(place_without_dealer, "alice", 1).communicate(timeout=60)
+    assert any(line.split()[:3] == ["ok", "alice", "key"] for line in text.splitlines())

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 from tallystick import tracking
+from tallystick.runtime import life
 from tallystick.runtime.errors import PeerTimeout
 
 
@@ -271,3 +272,12 @@ def test_what_the_user_set_is_left_alone(folder: Path) -> None:
 
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "60"
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+
+
+def test_the_links_counters_are_system_metrics(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with step("train"):
+        monkeypatch.setattr(life.outcome, "traffic", {"sent_bytes": 4096, "rounds": 12})
+    (logged,) = runs()
+    assert logged.data.metrics == {"system/train/sent_bytes": 4096, "system/train/rounds": 12}

@@ -63,6 +63,9 @@ def examine(
 
 def _key_mode(party: str, key: Path) -> Finding:
     mode = stat.S_IMODE(key.stat().st_mode)
+    if (key.parent / "..data").is_symlink():
+        text = "belongs to the pinned certificate; mounted from a Secret, for this pod alone"
+        return Finding(member=party, what="key", well=True, text=text)
     if mode & 0o077:
         text = f"{key} can be read by others (mode {mode:04o}); chmod 600 it"
         return Finding(member=party, what="key", well=False, text=text)

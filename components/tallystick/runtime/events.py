@@ -7,9 +7,12 @@ or share.
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 _context: dict[str, str] = {}
+_observers: list[Callable[[str, Mapping[str, Any]], None]] = []
 
 
 def set_context(*, session: str, step: str, party: str) -> None:
@@ -17,13 +20,21 @@ def set_context(*, session: str, step: str, party: str) -> None:
     _context.update(session=session, step=step, party=party)
 
 
+def observe(observer: Callable[[str, Mapping[str, Any]], None]) -> None:
+    """Have a function called with each event of this process and its fields, before it is said."""
+    _observers.append(observer)
+
+
 def emit(event: str, **fields: object) -> None:
     """Write one event line.
 
     Args:
-        event: started, joined, progress, warning, finished or failed.
+        event: started, joined, progress, warning, finished or failed; the dealer's are serving,
+            gathered and served.
         fields: JSON values that belong to it.
     """
+    for observer in _observers:
+        observer(event, fields)
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line = json.dumps({"time": time, **_context, "event": event, **fields}, allow_nan=False)
     # One write, so that lines of two processes on one log do not mix.

@@ -7,7 +7,7 @@ import sys
 import time
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tallystick.runtime import events
@@ -24,6 +24,8 @@ class Outcome:
     joined: bool = False
     reveals: list[dict[str, object]] | None = None
     results: dict[str, float] | None = None
+    traffic: dict[str, float] = field(default_factory=dict)
+    """Bytes, frames and rounds of the session's links."""
 
 
 outcome = Outcome()
@@ -50,6 +52,7 @@ def step(name: str) -> Callable[[Callable[[C], int]], Callable[[C | Mapping[str,
             # Taking torch and mlflow apart at the end of the process would cost a second or two.
             atexit.register(gc.freeze)
             outcome.joined, outcome.reveals, outcome.results = False, None, None
+            outcome.traffic = {}
             told = _told(config)
             events.set_context(session=told["session"], step=name, party=told["party"])
             events.emit("started")
@@ -77,6 +80,7 @@ def step(name: str) -> Callable[[Callable[[C], int]], Callable[[C | Mapping[str,
                 seconds=round(time.monotonic() - begin, 3),
                 reveals=outcome.reveals or [],
                 results=outcome.results or {},
+                traffic=outcome.traffic,
             )
             return result
 

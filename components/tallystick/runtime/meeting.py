@@ -188,7 +188,11 @@ class Meeting:
                 self._troubles[member.name] = f"{member.address}: {error.strerror or 'no answer'}"
                 raise
             try:
-                connection = self._dial_context.wrap_socket(raw)
+                connection = self._dial_context.wrap_socket(
+                    raw,
+                    # Whom the pin names. A gateway that passes TLS through routes by it.
+                    server_hostname=member.host,
+                )
             except ssl.SSLError as error:
                 self._refusals[member.name] = (
                     f"a TLS handshake with {member.name!r} failed: {error.reason}"

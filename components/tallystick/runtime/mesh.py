@@ -78,6 +78,17 @@ class Mesh:
         with self._lock:
             return sum(link.queued_bytes for link in self.links.values())
 
+    def traffic(self) -> dict[str, float]:
+        """Return what went over the links so far, and how long this member waited for it."""
+        counters = [link.counters for link in self.links.values()]
+        return {
+            "sent_bytes": sum(counter.sent_bytes for counter in counters),
+            "received_bytes": sum(counter.received_bytes for counter in counters),
+            "sent_frames": sum(counter.sent_frames for counter in counters),
+            "rounds": self.rounds,
+            "waiting_s": round(self.waiting_s, 3),
+        }
+
     def expect(self, peer: str, buffer: memoryview) -> Receipt:
         """Ask for the peer's next raw bytes; :meth:`wait` for the receipt."""
         with self._lock:

@@ -86,6 +86,8 @@ class Session:
                 session._discard()
             _stop(mesh, error)
             raise
+        finally:
+            life.outcome.traffic = mesh.traffic()
 
     @property
     def mesh(self) -> Mesh:

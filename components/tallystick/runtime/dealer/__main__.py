@@ -16,17 +16,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--consortium", type=Path, required=True, help="the consortium file")
     parser.add_argument("--identity", type=Path, required=True, help="folder with tls.key, tls.crt")
+    parser.add_argument("--metrics-port", type=int, help="where Prometheus and probes may ask")
     arguments = parser.parse_args()
-    return serve(arguments.consortium, arguments.identity)
+    return serve(arguments.consortium, arguments.identity, arguments.metrics_port)
 
 
-def serve(consortium_path: Path, identity: Path) -> int:
+def serve(consortium_path: Path, identity: Path, metrics_port: int | None = None) -> int:
     """Run the dealer of a consortium in this process until it is told to stop."""
     try:
         consortium = Consortium.load(consortium_path)
         events.set_context(session="", step="dealer", party=consortium.dealer.name)
         limit_threads()
         server = DealerServer(consortium, identity)
+        if metrics_port is not None:
+            from tallystick.runtime.dealer.exposition import expose
+
+            expose(metrics_port)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         server.serve()

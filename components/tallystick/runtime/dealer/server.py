@@ -144,7 +144,7 @@ def _answer_doctor(link: Link) -> None:
 
 
 def _refused(why: str) -> None:
-    events.emit("warning", message=f"refused a connection: {why}")
+    events.emit("warning", message=f"refused a connection: {why}", refused=True)
 
 
 class DealerSession:
@@ -164,6 +164,7 @@ class DealerSession:
         """Serve; every way that a session can end is logged, none ends the service."""
         start = time.monotonic()
         outcome = "finished"
+        events.emit("gathered", **self._about, parties=self._parties)
         try:
             for party, key in zip(self._parties, self._keys, strict=True):
                 self._mesh.post_message(party, {"key": key.hex()})
@@ -181,6 +182,7 @@ class DealerSession:
             **self._about,
             outcome=outcome,
             requests=dict(self._served),
+            sent_bytes=self._mesh.traffic()["sent_bytes"],
             seconds=round(time.monotonic() - start, 3),
         )
 
