@@ -39,20 +39,23 @@ class Activations(nn.Module):
 
 
 class Images(nn.Module):
-    """Convolutions with strides, rims and holes; pooling with overlaps; a residual; BatchNorm."""
+    """Convolutions with strides, rims, holes and groups; pooling with overlaps; BatchNorm."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(2, 4, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(4)
         self.conv2 = nn.Conv2d(4, 4, 3, padding=2, dilation=2, bias=False)
+        self.conv3 = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2)
         self.overlapping = nn.MaxPool2d(3, stride=2, padding=1)
-        self.last = nn.Linear(8, 3)
+        self.rounded_up = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        self.last = nn.Linear(20, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.norm(self.conv1(x)))
         x = x + self.conv2(x)
-        x = torch.cat([self.overlapping(x), functional.avg_pool2d(x, 3, 2, 1)], dim=1)
+        parts = [self.overlapping(x), functional.avg_pool2d(x, 3, 2, 1), self.rounded_up(x)]
+        x = torch.cat([*parts, self.conv3(x)], dim=1)
         return self.last(x.mean(dim=(2, 3)).view(x.size(0), -1))
 
 

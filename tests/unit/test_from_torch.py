@@ -74,13 +74,13 @@ class Mixing(_Linear):
         return result
 
 
-class Grouped(nn.Module):
+class Circular(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(4, 4, 1, groups=4)
+        self.around = nn.Conv1d(1, 4, 3, padding=1, padding_mode="circular")
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.depthwise(x.unsqueeze(2)).flatten(1)
+        result: Tensor = self.around(x.unsqueeze(1)).flatten(1)
         return result
 
 
@@ -89,7 +89,7 @@ class Grouped(nn.Module):
     [
         (Recurrent, r"the layer GRU at layer 'body.1', line \d+ of test_from_torch.py"),
         (Cumulative, r"the operation cumsum at operation 'cumsum', line \d+ of test_from_torch.py"),
-        (Grouped, r"a convolution with groups at layer 'depthwise'"),
+        (Circular, r"a convolution whose padding is not nought at layer 'around'"),
         (Mixing, r"reshape, whose result has no rows first, at operation 'view'"),
         (Branching, "may not branch on values"),
         (Moody, "may not depend on self.training"),

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from tallystick.models import plain
+from tallystick.models.assembly import finished
 from tallystick.models.graph import INPUT, Graph, Node
 from tallystick.models.operations_of_torch import FUNCTIONS, METHODS, MODULES, Found, Refusal
-from tallystick.models.rewriting import pooled_first
 from tallystick.runtime.errors import ConfigError
 
 _ROWS = 7
 """Rows of the example: a number that no layer's width is likely to have."""
 _TOLERANCE = 1e-6
-_FINAL = ("softmax", "sigmoid")
 _FRAME = re.compile(r'File "(.+)", line (\d+)')
 _TORCH = str(Path(torch.__file__).parent)
 
@@ -175,40 +174,12 @@ class _Conversion:
         (result,) = output.args
         if not isinstance(result, fx.Node) or result.name not in self._nodes:
             raise _refused(output, "an output that is not one tensor")
-        nodes, final = _without_final(self._needed(result.name))
-        last = nodes[-1]
-        if last.shape == ():
-            nodes.append(Node(name="scores", op="reshape", inputs=(last.name,), shape=(1,)))
-        if len(nodes[-1].shape) != 1:
-            raise ConfigError(
-                f"the model gives each row a result of the shape {list(last.shape)}; "
-                "a model gives one score, or one for each class"
-            )
-        nodes = pooled_first(nodes)
-        used = {name for node in nodes for name in node.parameters.values()}
-        return Graph(
-            nodes=tuple(nodes),
-            parameters={name: shape for name, shape in self._parameters.items() if name in used},
-            buffers={name: shape for name, shape in self._buffers.items() if name in used},
-            final=final,
+        return finished(
+            [*self._nodes.values()],
+            result.name,
+            {**self._parameters, **self._buffers},
+            self._buffers,
         )
-
-    def _needed(self, last: str) -> list[Node]:
-        """Return the nodes that the result depends on, in order; the input always stands first."""
-        wanted = {last, next(iter(self._nodes))}
-        for node in reversed(self._nodes.values()):
-            if node.name in wanted:
-                wanted.update(node.inputs)
-        return [node for node in self._nodes.values() if node.name in wanted]
-
-
-def _without_final(nodes: list[Node]) -> tuple[list[Node], str]:
-    """Leave a softmax or sigmoid at the end to the loss, whose gradient is exact with it."""
-    last = nodes[-1]
-    alone = all(last.inputs[:1] != node.inputs[:1] for node in nodes[1:-1])
-    if last.op in _FINAL and nodes[-2].name == last.inputs[0] and alone:
-        return nodes[:-1], last.op
-    return nodes, ""
 
 
 def _refused(node: fx.Node, what: str) -> ConfigError:

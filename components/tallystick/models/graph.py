@@ -45,6 +45,11 @@ class Node:
         """Return an attribute that is a whole number."""
         return int(self.number(attribute))
 
+    @property
+    def groups(self) -> int:
+        """Return into how many groups a convolution's channels fall."""
+        return self.whole("groups") if "groups" in self.attributes else 1
+
     def numbers(self, attribute: str) -> list[int]:
         """Return an attribute that is a list."""
         value = self.attributes[attribute]

@@ -44,8 +44,6 @@ def _convolution(dims: int) -> Callable[..., Found]:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Found:
-        if groups != 1:
-            raise Refusal("a convolution with groups")
         if isinstance(padding, str):
             raise Refusal(f"a convolution with padding={padding!r}")
         attributes: dict[str, Attribute] = {
@@ -53,6 +51,8 @@ def _convolution(dims: int) -> Callable[..., Found]:
             "padding": _each(padding, dims),
             "dilation": _each(dilation, dims),
         }
+        if groups != 1:
+            attributes["groups"] = groups
         return Found("convolution", [x], attributes, _named(weight=weight, bias=bias))
 
     return found
@@ -68,9 +68,12 @@ def _max_pool(dims: int) -> Callable[..., Found]:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Found:
-        if ceil_mode or return_indices or _each(dilation, dims) != [1] * dims:
-            raise Refusal("max-pooling with dilation, ceil_mode or return_indices")
-        return Found("max_pool", [x], _window(kernel_size, stride, padding, dims))
+        if return_indices or _each(dilation, dims) != [1] * dims:
+            raise Refusal("max-pooling with dilation or return_indices")
+        window = _window(kernel_size, stride, padding, dims)
+        if ceil_mode:
+            window["ceil_mode"] = True
+        return Found("max_pool", [x], window)
 
     return found
 
@@ -117,6 +120,24 @@ def _batch_norm(module: nn.Module, name: str, arguments: Sequence[Any]) -> Found
         {"eps": float(settings.eps), "momentum": float(settings.momentum)},
         {role: f"{name}.{role}" for role in roles},
     )
+
+
+def _batch_norm_function(
+    x: Any,
+    running_mean: str | None,
+    running_var: str | None,
+    weight: str | None = None,
+    bias: str | None = None,
+    training: bool = False,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+) -> Found:
+    parameters = _named(
+        weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+    )
+    if len(parameters) != 4 or momentum is None:
+        raise Refusal("a BatchNorm without affine, running statistics or momentum")
+    return Found("batch_norm", [x], {"eps": float(eps), "momentum": float(momentum)}, parameters)
 
 
 def _plain(op: str) -> Callable[..., Found]:
@@ -292,6 +313,7 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Found]] = {
     functional.avg_pool2d: _avg_pool(2),
     functional.adaptive_avg_pool1d: _adaptive_avg_pool(1),
     functional.adaptive_avg_pool2d: _adaptive_avg_pool(2),
+    functional.batch_norm: _batch_norm_function,
     functional.relu: _plain("relu"),
     torch.relu: _plain("relu"),
     functional.leaky_relu: _leaky,

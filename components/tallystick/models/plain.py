@@ -5,7 +5,7 @@ Gradients here are torch's own, so that they can judge ours.
 
 # N = rows, C = channels. Tensors are float64.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as functional
@@ -45,8 +45,23 @@ def run(
         elif node.op == "dropout":
             results[node.name] = _dropout(node, inputs[0], coins if training else None)
         else:
-            results[node.name] = _OPERATIONS[node.op](node, own, *inputs)
+            results[node.name] = step(node, own, inputs)
     return results[graph.nodes[-1].name]
+
+
+def step(node: Node, own: Parameters, inputs: Sequence[Tensor]) -> Tensor:
+    """Return what one operation of a finished model gives.
+
+    Args:
+        node: the operation.
+        own: its parameters, by role.
+        inputs: the results that it takes.
+    """
+    if node.op == "batch_norm":
+        return _batch_norm(node, own, inputs[0], training=False)
+    if node.op == "dropout":
+        return inputs[0]
+    return _OPERATIONS[node.op](node, own, *inputs)
 
 
 def _batch_norm(node: Node, own: Parameters, x: Tensor, training: bool) -> Tensor:
@@ -72,13 +87,14 @@ def _dropout(node: Node, x: Tensor, coins: Coins | None) -> Tensor:
 def _convolution(node: Node, own: Parameters, x: Tensor) -> Tensor:
     function: Callable[..., Tensor] = functional.conv1d if x.dim() == 3 else functional.conv2d
     settings = (node.numbers(name) for name in ("stride", "padding", "dilation"))
-    return function(x, own["weight"], own.get("bias"), *settings)
+    return function(x, own["weight"], own.get("bias"), *settings, node.groups)
 
 
 def _pool(one: Callable[..., Tensor], two: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def apply(node: Node, own: Parameters, x: Tensor) -> Tensor:
         window = (node.attributes[name] for name in ("kernel", "stride", "padding"))
-        return (one if x.dim() == 3 else two)(x, *window)
+        ceil_mode = {"ceil_mode": True} if node.attributes.get("ceil_mode") else {}
+        return (one if x.dim() == 3 else two)(x, *window, **ceil_mode)
 
     return apply
 
@@ -94,6 +110,11 @@ def _reshape(node: Node, own: Parameters, x: Tensor) -> Tensor:
     return x.reshape(x.shape[0], *node.shape)
 
 
+def _affine(node: Node, own: Parameters, x: Tensor) -> Tensor:
+    along = (1, -1, *[1] * (x.dim() - 2))
+    return x * own["weight"].reshape(along) + own["bias"].reshape(along)
+
+
 def _mean(node: Node, own: Parameters, x: Tensor) -> Tensor:
     return x.mean(node.numbers("dims")).reshape(x.shape[0], *node.shape)
 
@@ -101,6 +122,7 @@ def _mean(node: Node, own: Parameters, x: Tensor) -> Tensor:
 _OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
     "linear": lambda _, own, x: functional.linear(x, own["weight"], own.get("bias")),
     "convolution": _convolution,
+    "affine": _affine,
     "max_pool": _pool(functional.max_pool1d, functional.max_pool2d),
     "avg_pool": _pool(functional.avg_pool1d, functional.avg_pool2d),
     "relu": _simple(torch.relu),

@@ -6,6 +6,8 @@ Back, with the slope d of y:
     dweight = sum(d h),   dbias = sum(d),   dx = weight s (d - (dbias + h dweight) / M).
 Afterwards: y = x g + (bias - running_mean g),   g = weight / sqrt(running_var + eps).
 
+Affine is what is left of a BatchNorm whose owner knows its statistics:  y = x weight + bias.
+
 Sums over a channel are rounded once. Nothing is opened; the running statistics stay shared. The
 variance of a channel must lie between 2**-12 and 2**16, the domain of the inverse root.
 """
@@ -63,6 +65,20 @@ def _by_running_statistics(layer: Layer, x_NC: Secret) -> Secret:
     return _affine(layer, x_NC, gain_C, own["bias"] - layer.times(own["running_mean"], gain_C))
 
 
+def _affine_alone(layer: Layer, x_NC: Secret) -> tuple[Secret, Secret]:
+    return _affine(layer, x_NC, layer.parameters["weight"], layer.parameters["bias"]), x_NC
+
+
+def _affine_back(layer: Layer, slope_NC: Secret, x_NC: Secret) -> Slopes:
+    dims = _summed(slope_NC)
+    by_weight = layer.engine.rounded(layer.engine.product("mul", slope_NC, x_NC).sum(dims))
+    parameters = {"weight": by_weight, "bias": slope_NC.sum(dims)}
+    if not layer.wanted[0]:
+        return Slopes(inputs=[None], parameters=parameters)
+    by_input = layer.times(slope_NC, _along(layer, layer.parameters["weight"], slope_NC))
+    return Slopes(inputs=[by_input], parameters=parameters)
+
+
 def _affine(layer: Layer, x_NC: Secret, gain_C: Secret, shift_C: Secret) -> Secret:
     """Return x * gain + shift, channel by channel, rounded once."""
     raw = layer.engine.product("mul", x_NC, _along(layer, gain_C, x_NC))
@@ -90,4 +106,7 @@ def _along(layer: Layer, values_C: Secret, like_NC: Secret) -> Secret:
     return layer.local(values_C, lambda s: s.reshape(1, -1, *[1] * (like_NC.dim() - 2)))
 
 
-OPERATIONS = {"batch_norm": Operation(_forward, _backward)}
+OPERATIONS = {
+    "batch_norm": Operation(_forward, _backward),
+    "affine": Operation(_affine_alone, _affine_back),
+}

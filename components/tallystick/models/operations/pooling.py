@@ -57,8 +57,20 @@ def _windows(layer: Layer, x: Secret, padding: int) -> tuple[Secret, Tensor]:
 
 
 def _padded(layer: Layer, share: Tensor, value: int) -> Tensor:
-    sides = [side for width in reversed(layer.node.numbers("padding")) for side in (width, width)]
+    rims = _rims(layer, share.shape[2:])
+    sides = [width for rim in reversed(rims) for width in rim]
     return functional.pad(share, sides, value=value) if any(sides) else share
+
+
+def _rims(layer: Layer, sides: torch.Size) -> list[tuple[int, int]]:
+    """Return the padding before and after each side; rounded up, the last window needs more."""
+    node, rims = layer.node, []
+    settings = (node.numbers(name) for name in ("kernel", "stride", "padding"))
+    for side, windows, size, step, width in zip(
+        sides, node.shape[-len(sides) :], *settings, strict=True
+    ):
+        rims.append((width, max(width, (windows - 1) * step + size - side - width)))
+    return rims
 
 
 def _places(sides: list[int], kernel: list[int], stride: list[int]) -> Tensor:
@@ -71,11 +83,11 @@ def _places(sides: list[int], kernel: list[int], stride: list[int]) -> Tensor:
 
 def _returned(layer: Layer, slopes_NCPW: Secret, places_PW: Tensor, shape: torch.Size) -> Secret:
     """Add each window's slopes up where its values came from: the gathering backwards."""
-    padding = layer.node.numbers("padding")
-    sides = [side + 2 * width for side, width in zip(shape[2:], padding, strict=True)]
+    rims = _rims(layer, shape[2:])
+    sides = [side + sum(rim) for side, rim in zip(shape[2:], rims, strict=True)]
     total = torch.zeros(*shape[:2], torch.Size(sides).numel(), dtype=torch.int64)
     total.index_add_(2, places_PW.flatten(), slopes_NCPW.share.flatten(2))
-    inner = [slice(width, width + side) for side, width in zip(shape[2:], padding, strict=True)]
+    inner = [slice(rim[0], rim[0] + side) for side, rim in zip(shape[2:], rims, strict=True)]
     return layer.engine.from_share(total.reshape(*shape[:2], *sides)[:, :, *inner].contiguous())
 
 

@@ -7,6 +7,10 @@ Each is one product: 1 round, and one more to round. Sums are rounded once.
 
 # N = rows, F = inputs, K = outputs, C = channels in, D = channels out.
 
+from typing import Any
+
+from torch import Tensor
+
 from tallystick.models.operations.layer import Layer, Operation, Slopes
 from tallystick.runtime.engine import PRECISION_BITS, Secret
 
@@ -43,14 +47,16 @@ def _convolution_back(layer: Layer, slope_ND: Secret, x_NC: Secret) -> Slopes:
     dims = x_NC.dim() - 2
     settings = _settings(layer)
     stride, padding, dilation = (settings[name] for name in ("stride", "padding", "dilation"))
-    # The channels take the place of the rows, over which the gradient sums.
+    # The channels of a group take the place of the rows, over which the gradient sums.
+    groups = layer.node.groups
     by_weight = product(
         f"conv{dims}d",
-        x_NC.transpose(0, 1),
+        layer.local(x_NC, lambda s: _rows_within_channels(s, groups)),
         slope_ND.transpose(0, 1),
         stride=dilation,
         padding=padding,
         dilation=stride,
+        **({"groups": groups} if groups != 1 else {}),
     )
     kernel = tuple(slice(size) for size in weight_DC.share.shape[2:])
     by_weight = layer.local(by_weight, lambda s: s[:, :, *kernel].transpose(0, 1).contiguous())
@@ -74,8 +80,16 @@ def _convolution_back(layer: Layer, slope_ND: Secret, x_NC: Secret) -> Slopes:
     return Slopes(inputs=[rounded(by_input)], parameters=parameters)
 
 
-def _settings(layer: Layer) -> dict[str, list[int]]:
-    return {name: layer.node.numbers(name) for name in ("stride", "padding", "dilation")}
+def _settings(layer: Layer) -> dict[str, Any]:
+    settings = {name: layer.node.numbers(name) for name in ("stride", "padding", "dilation")}
+    return {**settings, "groups": layer.node.groups} if layer.node.groups != 1 else settings
+
+
+def _rows_within_channels(share_NC: Tensor, groups: int) -> Tensor:
+    """Turn [N, G C, ...] into [C, G N, ...]."""
+    rows, channels = share_NC.shape[:2]
+    grouped = share_NC.reshape(rows, groups, channels // groups, *share_NC.shape[2:])
+    return grouped.transpose(0, 2).reshape(-1, groups * rows, *share_NC.shape[2:])
 
 
 def _biased(layer: Layer, raw: Secret, shape: tuple[int, ...]) -> Secret:
