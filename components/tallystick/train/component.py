@@ -25,7 +25,7 @@ def train(
     l1: float,
     l2: float,
     clip_norm: float,
-    class_weights: list,
+    class_weights: list[float],
     watch: str,
     patience: int,
     checkpoints: str,
