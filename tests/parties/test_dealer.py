@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from tallystick.runtime.dealer import server
-from tallystick.runtime.dealer.correlations import Square
+from tallystick.runtime.dealer.correlations import BitToRing, Product
 from tallystick.runtime.dealer.server import DealerSession
 from tallystick.runtime.errors import PeerLost, ProtocolViolation
 from tallystick.runtime.frames import DATA, HEADER, MESSAGE
@@ -76,28 +76,37 @@ def multiply(session: Any, scale: float) -> float:
     return float(session.ledger.reveal(z, "product", why="a test").mean())
 
 
-SQUARE = Square((3,)).encode()
+BIT = BitToRing((3,)).encode()
+SQUARE = Product(((3,),), (("mul", 0, 0, ()),)).encode()
 BAD: list[tuple[str, Any]] = [
     ("alice", []),
     ("alice", None),
     ("alice", "deal"),
     ("alice", {}),
     ("alice", {"open": "the door"}),
-    ("alice", {"deal": SQUARE}),
-    ("alice", {"deal": "square"}),
-    ("alice", {"deal": [SQUARE], "extra": 1}),
-    ("alice", {"deal": [{**SQUARE, "extra": 1}]}),
-    ("alice", {"deal": [{**SQUARE, "kind": "eval"}]}),
-    ("alice", {"deal": [{**SQUARE, "kind": ["square"]}]}),
-    ("alice", {"deal": [{**SQUARE, "shape": [1 << 28]}]}),
-    ("alice", {"deal": [{**SQUARE, "shape": [-1, -5]}]}),
-    ("alice", {"deal": [{**SQUARE, "shape": [[3]]}]}),
-    ("alice", {"deal": [{**SQUARE, "shape": None}]}),
-    ("alice", {"deal": [0]}),
-    ("alice", {"deal": [-1]}),
-    ("alice", {"deal": [SQUARE, 7]}),
+    ("alice", {"deal": BIT}),
+    ("alice", {"deal": "bit"}),
+    ("alice", {"deal": [BIT]}),
+    ("alice", {"deal": [[BIT]], "extra": 1}),
+    ("alice", {"deal": [[{**BIT, "extra": 1}]]}),
+    ("alice", {"deal": [[{**BIT, "kind": "eval"}]]}),
+    ("alice", {"deal": [[{**BIT, "kind": ["bit"]}]]}),
+    ("alice", {"deal": [[{**BIT, "shape": [1 << 28]}]]}),
+    ("alice", {"deal": [[{**BIT, "shape": [-1, -5]}]]}),
+    ("alice", {"deal": [[{**BIT, "shape": [[3]]}]]}),
+    ("alice", {"deal": [[{**BIT, "shape": None}]]}),
+    ("alice", {"deal": [[]]}),
+    ("alice", {"deal": [[0]]}),
+    ("alice", {"deal": [[-1]]}),
+    ("alice", {"deal": [[BIT], [7]]}),
+    ("alice", {"deal": [[BIT, 0]]}),
     ("alice", {"deal": [[SQUARE]]}),
-    ("bob", {"deal": [SQUARE]}),
+    ("alice", {"deal": [[SQUARE, 0, 1]]}),
+    ("alice", {"deal": [[SQUARE, -1]]}),
+    ("alice", {"deal": [[SQUARE, 1 << 63]]}),
+    ("alice", {"deal": [[SQUARE, "0"]]}),
+    ("alice", {"deal": [[SQUARE, None]]}),
+    ("bob", {"deal": [[BIT]]}),
     ("bob", {"match": None}),
     ("bob", {"match": {"counts": [-1], "minimum": 1, "bits_to": [], "number_to": []}}),
     ("bob", {"match": {"counts": [1 << 40], "minimum": 1, "bits_to": [], "number_to": []}}),
@@ -255,7 +264,7 @@ def test_a_party_that_asks_and_never_reads_does_not_fill_the_dealers_memory(
     serving.start()
     (queued,) = (link for link in links[DEALER] if link.peer == "alice")
     (greedy,) = (link for link in links["alice"] if link.peer == DEALER)
-    request = json.dumps({"deal": [Square((1 << 17,)).encode()] * 20}).encode()
+    request = json.dumps({"deal": [[BitToRing((1 << 17,)).encode()]] * 20}).encode()
     peak, deadline = 0, time.monotonic() + 3
     while time.monotonic() < deadline:
         if greedy.flushed and greedy.counters.sent_frames < 200:

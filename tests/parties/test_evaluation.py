@@ -409,24 +409,26 @@ class Seen:
         self.received: list[Tensor] = []
         self.opened: list[Tensor] = []
         self.revealed: list[Tensor] = []
-        self._engine, self._deliver = session.engine, session.engine._deliver
-        session.engine._deliver = self._watch
+        self._engine, self._exchange = session.engine, session.engine._exchange
+        session.engine._exchange = self._watch
         self._reveal, session.ledger.reveal = session.ledger.reveal, self._learn
         context = session.engine.context
         session.engine.context = dataclasses.replace(
-            context, open_sum=self._open(context.open_sum), open_xor=self._open(context.open_xor)
+            context,
+            open_sums=self._open(context.open_sums),
+            open_xors=self._open(context.open_xors),
         )
 
-    def _watch(self, share: Tensor, receivers: Any) -> Any:
-        parts = self._deliver(share, receivers)
-        self.received += [part.reshape(-1).clone() for part in parts[1:]]
+    def _watch(self, shares: Any, receivers: Any) -> Any:
+        parts = self._exchange(shares, receivers)
+        self.received += [part.reshape(-1).clone() for theirs in parts[:-1] for part in theirs]
         return parts
 
     def _open(self, opening: Any) -> Any:
-        def watched(share: Tensor) -> Tensor:
-            value = opening(share)
-            self.opened.append(value.reshape(-1).clone())
-            return value
+        def watched(shares: Any) -> list[Tensor]:
+            values = opening(shares)
+            self.opened += [value.reshape(-1).clone() for value in values]
+            return values
 
         return watched
 

@@ -15,17 +15,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tallystick.runtime.dealer import correlations, digits
+from tallystick.runtime.dealer import bilinear, correlations, digits
 from tallystick.runtime.dealer.correlations import (
+    MASKS,
     And,
     BitToRing,
     Correlation,
+    Gate,
     Harmonics,
     Part,
     Permutation,
     Product,
-    SignMask,
-    Square,
+    Sign,
     Truncation,
 )
 from tallystick.runtime.errors import ProtocolViolation
@@ -44,28 +45,45 @@ def broadcast(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (shape, narrow) if draw(st.booleans()) else (narrow, shape)
 
 
+def one(operation: str, left: Any, right: Any, bits: int, options: Any = ()) -> Product:
+    return Product((tuple(left), tuple(right)), ((operation, 0, 1, options),), bits)
+
+
 SIZES = st.integers(1, 5)
+BITS = st.sampled_from([0, 0, 1, 16, 61])
 REQUESTS: dict[type[Correlation], st.SearchStrategy[Correlation]] = {
     Product: st.one_of(
-        broadcast().map(lambda shapes: Product("mul", *shapes)),
-        st.tuples(SIZES, SIZES, SIZES).map(lambda n: Product("matmul", n[:2], n[1:])),
-        st.tuples(SIZES, SIZES).map(
-            lambda n: Product(
+        st.builds(lambda shapes, bits: one("mul", *shapes, bits), broadcast(), BITS),
+        st.builds(
+            lambda n, bits: one("matmul", n[:2], n[1:], bits), st.tuples(SIZES, SIZES, SIZES), BITS
+        ),
+        st.builds(
+            lambda shape, bits: Product(
+                (shape, shape[1:], shape), (("mul", 0, 1, ()), ("mul", 2, 2, ())), bits
+            ),
+            st.tuples(SIZES, SIZES),
+            BITS,
+        ),
+        st.builds(
+            lambda n, bits: one(
                 "conv2d",
                 (2, n[0], 6, 7),
                 (3, n[0], 2, 3),
+                bits,
                 (("dilation", (1, 1)), ("padding", (1, 0)), ("stride", (n[1], 2))),
-            )
+            ),
+            st.tuples(SIZES, SIZES),
+            BITS,
         ),
     ),
-    Square: SHAPES.map(Square),
     And: broadcast().map(lambda shapes: And(*shapes)),
     BitToRing: SHAPES.map(BitToRing),
     Truncation: st.builds(Truncation, SHAPES, st.integers(1, 61)),
     Harmonics: st.builds(
         Harmonics, SHAPES, st.integers(1, 5), st.integers(1, 52), st.integers(1, 39)
     ),
-    SignMask: SHAPES.map(SignMask),
+    Sign: st.builds(Sign, SHAPES, st.integers(0, 1)),
+    Gate: SHAPES.map(Gate),
     Permutation: st.builds(
         Permutation, st.tuples(st.integers(0, 3), st.integers(0, 9)), st.integers(0, 1)
     ),
@@ -75,49 +93,51 @@ REQUESTS: dict[type[Correlation], st.SearchStrategy[Correlation]] = {
 def dealt(request: Correlation, parties: int) -> tuple[list[Tensor], list[Tensor]]:
     """Return masks and derived values, put together from what each party would hold."""
     keys, number = [new_key() for _ in range(parties)], random.randrange(1000)
-    p0s = correlations.deal(request, [Stream(key, number) for key in keys])
+    numbers = [MASKS + random.randrange(1000) * 8 + i for i in range(len(request.operands))]
+    sources = [[Stream(key, n) for key in keys] for n in numbers]
+    p0s = correlations.deal(request, [Stream(key, number) for key in keys], sources)
     totals: list[Tensor] = []
+    parts = (*request.operands, *request.masks, *request.derived)
     for rank, key in enumerate(keys):
         stream = Stream(key, number)
-        held = [part.draw(stream) for part in request.masks]
+        held = [
+            part.draw(Stream(key, n)) for part, n in zip(request.operands, numbers, strict=True)
+        ]
+        held += [part.draw(stream) for part in request.masks]
         held += [part.draw(stream) for part in request.derived] if rank else p0s
         if not totals:
             totals = held
             continue
-        parts = (*request.masks, *request.derived)
         totals = [p.combine(a, b) for p, a, b in zip(parts, totals, held, strict=True)]
-    count = len(request.masks)
-    for part, tensor in zip((*request.masks, *request.derived), totals, strict=True):
+    for part, tensor in zip(parts, totals, strict=True):
         together = (parties * part.shape[0],) if part.sharing == "own" else part.shape
         assert tuple(tensor.shape) == together
         assert tensor.dtype == torch.int64
+    count = len(parts) - len(request.derived)
     return totals[:count], totals[count:]
+
+
+def multiplied(term: Any, a: Tensor, b: Tensor) -> Tensor:
+    """In float64 on 13-bit digits, which is exact, and put together modulo 2**64."""
+    operation, _, _, options = term
+    total: Any = 0
+    for i in range(0, 64, 13):
+        for j in range(0, 64 - i, 13):
+            x, y = ((m >> s & 0x1FFF).double() for m, s in ((a, i), (b, j)))
+            total = total + (getattr(torch, operation)(x, y, **dict(options)).long() << (i + j))
+    return total
 
 
 def relation(request: Correlation, masks: list[Tensor], derived: list[Tensor]) -> None:
     match request:
-        case Product("mul"):
-            assert torch.equal(derived[0], masks[0] * masks[1])
-        case Product("matmul"):
-            right = masks[1].T
-            slow = [
-                [sum(int(a) * int(b) for a, b in zip(row, column, strict=True)) for column in right]
-                for row in masks[0]
-            ]
-            wrapped = [[(v + 2**63) % 2**64 - 2**63 for v in row] for row in slow]
-            assert derived[0].tolist() == wrapped
-        case Product("conv2d"):
-            options: Any = dict(request.options)
-            # In float64 on 13-bit digits, which is exact, and put together modulo 2**64.
-            total = torch.zeros(request.derived[0].shape, dtype=torch.int64)
-            for i in range(0, 64, 13):
-                for j in range(0, 64 - i, 13):
-                    a, b = (((m >> s) & 0x1FFF) for m, s in zip(masks, (i, j), strict=True))
-                    exact = torch.conv2d(a.double(), b.double(), **options).long()
-                    total += exact << (i + j)
-            assert torch.equal(derived[0], total)
-        case Square():
-            assert torch.equal(derived[0], masks[0] * masks[0])
+        case Product(terms=terms, bits=bits):
+            total = sum(multiplied(t, masks[t[1]], masks[t[2]]) for t in terms)
+            if bits:
+                r = masks[-1] - total
+                assert torch.equal(derived[0], (r & LOW) >> bits)
+                assert torch.equal(derived[1], (r < 0).long())
+            else:
+                assert torch.equal(derived[0], total)
         case And():
             assert torch.equal(derived[0], masks[0] & masks[1])
         case BitToRing():
@@ -136,19 +156,26 @@ def relation(request: Correlation, masks: list[Tensor], derived: list[Tensor]) -
                         exact = function(2 * math.pi * turn / 2**request.period_bits)
                         allowed = 0.5 + 2.0 ** (request.precision_bits - 46)
                         assert abs(got - exact * 2**request.precision_bits) <= allowed
-        case SignMask():
-            r, t = masks
-            bits = digits.unpack(t, r.numel()).reshape(r.shape)
-            assert torch.equal(derived[1], bits ^ (r < 0).long())
+        case Sign(gates=gates):
+            a, t = masks
+            r = -a
+            b = digits.unpack(t, r.numel()).reshape(r.shape) ^ (r < 0).long()
+            assert torch.equal(derived[1], b)
+            assert not gates or torch.equal(derived[2], a * b)
             public = torch.randint(-(2**62), 2**62, (r.numel(),)) * 2
-            less, same = digits.look_up(derived[0].reshape(digits.WORDS, -1), public)
+            public[::3] = r.flatten()[::3]
+            less, same = digits.look_up(derived[0], public, first=True)
             for j in range(digits.DIGITS):
-                mine, other = digits.digit(r.flatten(), j), digits.digit(public, j)
+                mine, other = ((v >> 4 * j) & (7 if j == 15 else 15) for v in (r.flatten(), public))
                 assert torch.equal(digits.unpack(less[j], r.numel()), (other < mine).long())
                 assert torch.equal(digits.unpack(same[j], r.numel()), (other == mine).long())
         case Permutation(shape=(_, n), owner=owner):
             keys = masks[1][owner * n : (owner + 1) * n]
             assert torch.equal(derived[0], masks[0][:, keys.sort().indices])
+        case Gate():
+            a, t, c = masks
+            b = digits.unpack(t, a.numel()).reshape(a.shape) ^ (-a < 0).long()
+            assert torch.equal(derived[0], c * b)
         case _:
             raise AssertionError(f"no relation is known for {request}")
 
@@ -181,7 +208,7 @@ def test_a_request_survives_its_journey(kind: type[Correlation]) -> None:
 
 def test_what_one_party_draws_says_nothing_of_the_masks() -> None:
     """A party's shares of the same request are the same whatever the others' keys are."""
-    request, key = Square((1000,)), new_key()
+    request, key = Truncation((1000,), 16), new_key()
     draws = [[part.draw(Stream(key, 3)) for part in request.masks] for _ in range(2)]
     assert torch.equal(draws[0][0], draws[1][0])
     masks, _ = dealt(request, 2)
@@ -192,30 +219,30 @@ def test_what_one_party_draws_says_nothing_of_the_masks() -> None:
 MALFORMED = [
     None,
     [],
-    "square",
+    "bit_to_ring",
     {},
     {"kind": "eval"},
     {"kind": None},
-    {"kind": ["square"], "shape": [1]},
+    {"kind": ["bit_to_ring"], "shape": [1]},
     {"kind": {"a": 1}},
-    {"kind": "square"},
-    {"kind": "square", "shape": None},
-    {"kind": "square", "shape": 5},
-    {"kind": "square", "shape": ""},
-    {"kind": "square", "shape": "ab"},
-    {"kind": "square", "shape": [1.5]},
-    {"kind": "square", "shape": [True]},
-    {"kind": "square", "shape": [-1, 5]},
-    {"kind": "square", "shape": [-2, -3]},
-    {"kind": "square", "shape": [[2]]},
-    {"kind": "square", "shape": ["2"]},
-    {"kind": "square", "shape": [1] * 100_000},
-    {"kind": "square", "shape": [1 << 28]},
-    {"kind": "square", "shape": [1 << 40]},
-    {"kind": "square", "shape": [0, 1 << 30, 1 << 30, 1 << 30]},
-    {"kind": "square", "shape": [5], "masks": [1]},
-    {"kind": "square", "shape": [5], "check": 1},
-    {"kind": "square", "shape": [5], "extra": 1},
+    {"kind": "bit_to_ring"},
+    {"kind": "bit_to_ring", "shape": None},
+    {"kind": "bit_to_ring", "shape": 5},
+    {"kind": "bit_to_ring", "shape": ""},
+    {"kind": "bit_to_ring", "shape": "ab"},
+    {"kind": "bit_to_ring", "shape": [1.5]},
+    {"kind": "bit_to_ring", "shape": [True]},
+    {"kind": "bit_to_ring", "shape": [-1, 5]},
+    {"kind": "bit_to_ring", "shape": [-2, -3]},
+    {"kind": "bit_to_ring", "shape": [[2]]},
+    {"kind": "bit_to_ring", "shape": ["2"]},
+    {"kind": "bit_to_ring", "shape": [1] * 100_000},
+    {"kind": "bit_to_ring", "shape": [1 << 28]},
+    {"kind": "bit_to_ring", "shape": [1 << 40]},
+    {"kind": "bit_to_ring", "shape": [0, 1 << 30, 1 << 30, 1 << 30]},
+    {"kind": "bit_to_ring", "shape": [5], "masks": [1]},
+    {"kind": "bit_to_ring", "shape": [5], "check": 1},
+    {"kind": "bit_to_ring", "shape": [5], "extra": 1},
     {"kind": "permutation", "shape": [5], "owner": 0},
     {"kind": "permutation", "shape": [1, 2, 5], "owner": 0},
     {"kind": "permutation", "shape": [1, 5], "owner": -1},
@@ -228,28 +255,39 @@ MALFORMED = [
     {"kind": "harmonics", "shape": [5], "count": 5, "period_bits": 60, "precision_bits": 5},
     {"kind": "and", "left": [2], "right": [3]},
     {"kind": "and", "left": [1 << 27, 1], "right": [1, 1 << 27]},
-    {"kind": "product", "operation": "eval", "left": [2], "right": [2], "options": []},
-    {"kind": "product", "operation": "__class__", "left": [2], "right": [2], "options": []},
-    {"kind": "product", "operation": ["mul"], "left": [2], "right": [2], "options": []},
-    {"kind": "product", "operation": "matmul", "left": [2, 3], "right": [2, 3], "options": []},
-    {"kind": "product", "operation": "mul", "left": [2], "right": [2], "options": [["out", 1]]},
-    {"kind": "product", "operation": "mul", "left": [2], "right": [2], "options": [1]},
-    {"kind": "product", "operation": "mul", "left": [2], "right": [2], "options": "ab"},
-    {"kind": "product", "operation": "mul", "left": [-1], "right": [-1], "options": []},
+    {"kind": "product", "shapes": [[2]], "terms": [], "bits": 0},
+    {"kind": "product", "shapes": [], "terms": [["mul", 0, 0, []]], "bits": 0},
+    {"kind": "product", "shapes": [[2]], "terms": [["mul", 0, 1, []]], "bits": 0},
+    {"kind": "product", "shapes": [[2]], "terms": [["mul", -1, 0, []]], "bits": 0},
+    {"kind": "product", "shapes": [[2]], "terms": [["mul", 0, 0]], "bits": 0},
+    {"kind": "product", "shapes": [[2]], "terms": [["mul", 0, 0, []]], "bits": 62},
+    {"kind": "product", "shapes": [[2]], "terms": [["mul", 0, 0, []]] * 5, "bits": 0},
+    {"kind": "product", "shapes": [[2]] * 9, "terms": [["mul", 0, 0, []]], "bits": 0},
+    {"kind": "product", "shapes": [[2], [3]], "terms": [["mul", 0, 0, []], ["mul", 1, 1, []]]},
     {
         "kind": "product",
-        "operation": "conv2d",
-        "left": [1, 1, 5, 5],
-        "right": [1, 1, 2, 2],
-        "options": [["stride", 0]],
+        "shapes": [[2], [3]],
+        "terms": [["mul", 0, 0, []], ["mul", 1, 1, []]],
+        "bits": 0,
     },
-    {
-        "kind": "product",
-        "operation": "conv2d",
-        "left": [1, 1, 5, 5],
-        "right": [1, 1, 2, 2],
-        "options": [["padding", 1 << 30]],
-    },
+    *(
+        {"kind": "product", "shapes": shapes, "terms": [[operation, 0, 1, options]], "bits": 0}
+        for operation, shapes, options in (
+            ("eval", [[2], [2]], []),
+            ("__class__", [[2], [2]], []),
+            (["mul"], [[2], [2]], []),
+            ("matmul", [[2, 3], [2, 3]], []),
+            ("matmul_tn", [[2], [2]], []),
+            ("dot", [[], [2]], []),
+            ("mul", [[2], [2]], [["out", 1]]),
+            ("mul", [[2], [2]], [1]),
+            ("mul", [[2], [2]], "ab"),
+            ("mul", [[-1], [-1]], []),
+            ("conv2d", [[1, 1, 5, 5], [1, 1, 2, 2]], [["stride", 0]]),
+            ("conv2d", [[1, 1, 5, 5], [1, 1, 2, 2]], [["padding", 1 << 30]]),
+            ("conv2d_kernel", [[1, 1, 5, 5], [1, 1, 2, 2]], [["kernel", [3, 3]]]),
+        )
+    ),
 ]
 
 
@@ -263,16 +301,19 @@ def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
     """20,000 requests by default, fitting ones and others; what passes can be dealt."""
     rng = random.Random(3 * fuzz)
     kinds = list(correlations._KINDS)
-    fields = ("shape", "left", "right", "bits", "operation", "options", "count", "owner")
-    fields += ("period_bits", "precision_bits", "sharing", "masks")
-    operations = (*sorted(Product.OPERATIONS), "einsum", "load", "")
+    fields = ("shape", "left", "right", "bits", "shapes", "terms", "count", "owner")
+    fields += ("period_bits", "precision_bits", "sharing", "masks", "gates")
+    operations = (*sorted(bilinear.OPERATIONS), "einsum", "load", "")
 
     def value(name: str) -> Any:
         number = rng.choice((0, 1, 2, 3, 7, 16, 63, -1, 1 << 20, 1 << 33))
         shape = [rng.choice((0, 1, 2, 3, 3, 5, -1)) for _ in range(rng.randrange(5))]
         options = [[rng.choice(("stride", "padding", "groups", "out")), rng.choice((1, 2, 0))]]
+        operation = rng.choice(("mul", "mul", "mul", rng.choice(operations)))
+        terms = [[operation, 0, rng.choice((0, 1)), rng.choice(([], options))]]
         if rng.random() < 0.8:
-            fitting = {"shape": shape, "left": shape, "right": shape, "options": []}
+            fitting = {"shape": shape, "left": shape, "right": shape}
+            fitting |= {"shapes": [shape, shape], "terms": terms}
             return fitting.get(name, number)
         return rng.choice((number, shape, shape, shape, options, [], rng.choice(operations), None))
 
@@ -282,8 +323,6 @@ def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
         names = [f.name for f in dataclasses.fields(kind) if rng.random() < 0.97]
         names += [rng.choice(fields)] if rng.random() < 0.05 else []
         content = {"kind": kind.KIND, **{name: value(name) for name in names}}
-        if "operation" in content and rng.random() < 0.9:
-            content["operation"] = rng.choice(operations[:6])
         if number == 20_000 * fuzz - 1_000:
             tracemalloc.start()
         try:
@@ -292,7 +331,7 @@ def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
             outcomes["refused"] += 1
             continue
         outcomes[request.KIND] += 1
-        if sum(part.elements for part in (*request.masks, *request.derived)) < 10_000:
+        if sum(part.elements for part in (*request.operands, *request.derived)) < 10_000:
             dealt(request, 2)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -303,13 +342,28 @@ def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
 
 def test_a_request_over_the_limit_is_refused_before_anything_is_drawn() -> None:
     half = correlations.MAX_ELEMENTS // 2
-    Square((2, half)).check()
+    BitToRing((2, half)).check()
     for request in (
-        Square((2, half + 1)),
-        Product("mul", (half, 1), (1, half)),
+        BitToRing((2, half + 1)),
+        one("mul", (half, 1), (1, half), 0),
+        Product(((2, half + 1), (1,)), (("mul", 1, 1, ()),), 0),
         Harmonics((half,), 3, 20, 16),
     ):
-        with pytest.raises(ProtocolViolation, match="exceeds"):
+        with pytest.raises(ProtocolViolation, match=r"exceeds .* elements"):
+            request.check()
+
+
+def test_a_request_that_takes_too_long_is_refused_though_it_is_small() -> None:
+    """What counts is the multiplications: two such matrices have only 2**25 elements."""
+    one("matmul", (1 << 11, 1 << 12), (1 << 12, 1 << 12), 0).check()
+    wide = (1, 1, 1 << 12, 1 << 12)
+    for request in (
+        one("matmul", (1 << 12, 1 << 12), (1 << 12, 1 << 12), 0),
+        one("conv2d", wide, (1, 1, 64, 64), 0),
+        one("conv_transpose2d", wide, (1, 1, 64, 64), 0),
+        one("conv2d_kernel", wide, (1, 1, 4033, 4033), 0, (("kernel", (64, 64)),)),
+    ):
+        with pytest.raises(ProtocolViolation, match=r"exceeds .* multiplications"):
             request.check()
 
 
@@ -317,5 +371,6 @@ def test_parts_say_how_their_shares_combine() -> None:
     left, right = torch.tensor([5, -(2**63)]), torch.tensor([3, -1])
     for sharing, expected in (("sum", [8, 2**63 - 1]), ("xor", [6, 2**63 - 1])):
         part = Part((2,), sharing)
-        assert part.combine(left, right).tolist() == expected
-        assert torch.equal(part.remove(part.combine(left, right), right), left)
+        both = part.combine(left.clone(), right)
+        assert both.tolist() == expected
+        assert torch.equal(part.remove(both, right), left)

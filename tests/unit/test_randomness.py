@@ -140,13 +140,13 @@ def test_the_same_attack_on_a_stream_fails() -> None:
 def test_the_same_attack_through_the_dealer_fails() -> None:
     """A party that knows 312 of its own products knows the other's share of their masks."""
     from tallystick.runtime.dealer import correlations
-    from tallystick.runtime.dealer.correlations import Square
+    from tallystick.runtime.dealer.correlations import Truncation
 
     keys = [new_key(), new_key()]
     requests = iter(range(2))
 
     def others_share(count: int) -> torch.Tensor:
-        number, request = next(requests), Square((count,))
+        number, request = next(requests), Truncation((count,), 16)
         streams = [Stream(key, number) for key in keys]
         correlations.deal(request, streams)  # the dealer draws both parties' shares
         (part,) = request.masks

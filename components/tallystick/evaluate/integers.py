@@ -8,11 +8,10 @@ fraction bits: two counts of 2**30 still fit the ring.
 
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Product
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.ledger import Ledger
+from tallystick.runtime.protocols import products
 from tallystick.runtime.protocols.comparison import negative
-from tallystick.runtime.protocols.products import product
 
 
 def plus(engine: Engine, share: Tensor, public: Tensor | int) -> Tensor:
@@ -32,14 +31,13 @@ def inverse(engine: Engine, bits: Tensor) -> Tensor:
 
 def times(engine: Engine, left: Tensor, right: Tensor) -> Tensor:
     """Multiply element by element; shapes may broadcast."""
-    request = Product("mul", tuple(left.shape), tuple(right.shape))
-    return product(engine.context, request, left, right)
+    return products.times(engine.context, left, right)
 
 
 def matmul(engine: Engine, left: Tensor, right: Tensor) -> Tensor:
     """Multiply matrices."""
-    request = Product("matmul", tuple(left.shape), tuple(right.shape))
-    return product(engine.context, request, left, right)
+    x, y = products.mask(engine.context, left, right)
+    return products.product(engine.context, "matmul", x, y)
 
 
 def bits(engine: Engine, label: Secret) -> Tensor:

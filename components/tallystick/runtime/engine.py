@@ -37,23 +37,29 @@ import crypten  # noqa: E402
 import crypten.communicator  # noqa: E402
 import crypten.mpc  # noqa: E402
 import crypten.mpc.primitives.arithmetic as crypten_arithmetic  # noqa: E402
-import crypten.mpc.primitives.beaver as crypten_beaver  # noqa: E402
 import crypten.mpc.primitives.binary as crypten_binary  # noqa: E402
 import crypten.mpc.primitives.converters as crypten_converters  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 from crypten.communicator import DistributedCommunicator  # noqa: E402
 from crypten.config import cfg  # noqa: E402
 from crypten.cryptensor import CrypTensor  # noqa: E402
+from crypten.gradients import FUNCTION_REGISTRY  # noqa: E402
 from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 
-from tallystick.runtime import process_group  # noqa: E402
+from tallystick.runtime import gradients, process_group  # noqa: E402
 from tallystick.runtime.dealer.client import DealerClient, shapes  # noqa: E402
-from tallystick.runtime.dealer.correlations import And, BitToRing, Product  # noqa: E402
+from tallystick.runtime.dealer.correlations import And, BitToRing  # noqa: E402
 from tallystick.runtime.errors import ConfigError, DataError  # noqa: E402
 from tallystick.runtime.mesh import Mesh  # noqa: E402
 from tallystick.runtime.process_group import payload  # noqa: E402
-from tallystick.runtime.protocols import comparison, functions, products, truncation  # noqa: E402
+from tallystick.runtime.protocols import (  # noqa: E402
+    comparison,
+    functions,
+    layers,
+    products,
+    truncation,
+)
 from tallystick.runtime.protocols.context import Context  # noqa: E402
 from tallystick.runtime.randomness import KEY_BYTES, Stream, new_key  # noqa: E402
 
@@ -90,8 +96,9 @@ class Engine:
             rank=rank,
             world_size=self.world_size,
             obtain=dealer.obtain,
-            open_sum=self._open_sum,
-            open_xor=self._open_xor,
+            mask=dealer.mask,
+            open_sums=self._open_sums,
+            open_xors=self._open_xors,
         )
 
     def __enter__(self) -> Self:
@@ -150,10 +157,11 @@ class Engine:
             float64 plaintext, or None at a rank that is not a receiver.
         """
         names = [self._parties[rank] for rank in receivers]
-        parts = self._deliver(secret.share, names)
-        if parts is None:
+        parts = self._exchange([secret.share], names)
+        if not parts:
             return None
-        return decode(sum(parts, torch.zeros_like(secret.share)), _precision(secret))
+        total = sum((part for (part,) in parts), torch.zeros_like(secret.share))
+        return decode(total, _precision(secret))
 
     def truncate(self, share: Tensor, bits: int) -> Tensor:
         """Divide a shared value by 2**bits; see :mod:`~tallystick.runtime.protocols.truncation`."""
@@ -197,9 +205,8 @@ class Engine:
             options: of a convolution: stride, padding, dilation...
         """
         plain = tuple(sorted((name, _plain(value)) for name, value in options.items()))
-        left, right = shapes(x.share.shape, y.share.shape)
-        request = Product(operation, left, right, plain)
-        share = products.product(self.context, request, x.share, y.share)
+        left, right = products.mask(self.context, x.share, y.share)
+        share = products.product(self.context, operation, left, right, plain)
         return self.from_share(share, _precision(x) + _precision(y))
 
     def squared(self, x: Secret) -> Secret:
@@ -242,35 +249,45 @@ class Engine:
         """Return shared bits, whole numbers nought or one: is the value below nought?"""
         return self.from_share(comparison.negative(self.context, secret.share), precision_bits=0)
 
-    def _open_sum(self, share: Tensor) -> Tensor:
-        parts = self._deliver(share, self._parties)
-        assert parts is not None
-        total = parts[0] + parts[1]
-        for part in parts[2:]:
-            total += part
-        return total
+    def _open_sums(self, shares: Sequence[Tensor]) -> list[Tensor]:
+        totals, *others = self._exchange(shares, self._parties)
+        for parts in others:
+            for total, part in zip(totals, parts, strict=True):
+                total += part
+        return totals
 
-    def _open_xor(self, share: Tensor) -> Tensor:
-        parts = self._deliver(share, self._parties)
-        assert parts is not None
-        total = parts[0] ^ parts[1]
-        for part in parts[2:]:
-            total ^= part
-        return total
+    def _open_xors(self, shares: Sequence[Tensor]) -> list[Tensor]:
+        totals, *others = self._exchange(shares, self._parties)
+        for parts in others:
+            for total, part in zip(totals, parts, strict=True):
+                total ^= part
+        return totals
 
-    def _deliver(self, share: Tensor, receivers: Sequence[str]) -> list[Tensor] | None:
-        """Send a share to the receivers, in one round; return everybody's at a receiver."""
-        share = share.contiguous()
+    def _exchange(self, shares: Sequence[Tensor], receivers: Sequence[str]) -> list[list[Tensor]]:
+        """Send shares to the receivers, in one round.
+
+        Returns:
+            At a receiver everybody's, the other parties' first and in memory of their own; else
+            nothing.
+        """
+        shares = [share.contiguous() for share in shares]
         me = self._parties[self.rank]
         others = [name for name in self._parties if name != me]
-        parts = {name: torch.empty_like(share) for name in others if me in receivers}
-        if share.numel():
-            receipts = [self._mesh.expect(name, payload(part)) for name, part in parts.items()]
+        parts = [[torch.empty_like(s) for s in shares] for _ in others if me in receivers]
+        if any(share.numel() for share in shares):
+            receipts = [
+                self._mesh.expect(name, payload(part))
+                for name, theirs in zip(others, parts, strict=False)
+                for part in theirs
+                if part.numel()
+            ]
             for name in others:
                 if name in receivers:
-                    self._mesh.post(name, payload(share))
+                    for share in shares:
+                        if share.numel():
+                            self._mesh.post(name, payload(share))
             self._mesh.wait(receipts)
-        return [share, *parts.values()] if me in receivers else None
+        return [*parts, shares] if me in receivers else []
 
     def _pairwise_streams(self) -> dict[str, Stream]:
         """Agree on keys for sharings of nought, with the rank before and with the rank after."""
@@ -440,22 +457,43 @@ def _init_secret(self: Any, tensor: Any, *arguments: Any, **options: Any) -> Non
     _make_secret(self, tensor, *arguments, **options)
 
 
-def _product(operation: str) -> Callable[..., Any]:
-    """CrypTen's product of two shared tensors, by our protocol."""
-
-    def multiply(x: Any, y: Any, **options: Any) -> Any:
-        plain = tuple(sorted((name, _plain(value)) for name, value in options.items()))
-        left, right = shapes(x.size(), y.size())
-        request = Product(operation, left, right, plain)
-        share = products.product(_current[-1].context, request, x.share, y.share)
-        return ArithmeticSharedTensor.from_shares(share, precision=0)
-
-    return multiply
+_compute = ArithmeticSharedTensor._arithmetic_function
 
 
-def _square(x: Any) -> Any:
-    share = products.square(_current[-1].context, x.share)
-    return ArithmeticSharedTensor.from_shares(share, precision=0)
+def _arithmetic(
+    self: Any, other: Any, operation: str, inplace: bool = False, **options: Any
+) -> Any:
+    """CrypTen's arithmetic; products of two shared tensors by our protocol, truncation included."""
+    if not isinstance(other, ArithmeticSharedTensor) or operation in ("add", "sub"):
+        return _compute(self, other, operation, inplace, **options)
+    context = _current[-1].context
+    plain = tuple(sorted((name, _plain(value)) for name, value in options.items()))
+    both = self.encoder.scale > 1 and other.encoder.scale > 1
+    masked = products.mask(context, *([self.share] if other is self else [self.share, other.share]))
+    result = self if inplace else self.shallow_copy()
+    bits = _scale_bits(self) if both else 0
+    result.share = products.product(context, operation, masked[0], masked[-1], plain, bits)
+    result.encoder = self.encoder if self.encoder.scale > 1 else other.encoder
+    return result
+
+
+def _scale_bits(tensor: Any) -> int:
+    return int(tensor.encoder.scale).bit_length() - 1
+
+
+def _square(self: Any) -> Any:
+    result = self.shallow_copy()
+    result.share = products.square(_current[-1].context, self.share, _scale_bits(self))
+    return result
+
+
+def _relu(self: Any) -> Any:
+    share, _ = layers.relu(_current[-1].context, self.share)
+    return Secret.from_shares(share, precision=_scale_bits(self))
+
+
+def _in_fixed_point(share: Tensor) -> Any:
+    return Secret.from_shares(share, precision=PRECISION_BITS)
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -531,9 +569,10 @@ def _adapt() -> None:
     crypten_arithmetic.generate_random_ring_element = _random_ring_element
     crypten_binary.generate_kbit_random_tensor = _random_bits
     crypten_converters._A2B = _to_binary
-    for operation in Product.OPERATIONS:
-        setattr(crypten_beaver, operation, _product(operation))
-    crypten_beaver.square = _square
+    ArithmeticSharedTensor._arithmetic_function = _arithmetic
+    ArithmeticSharedTensor.square = _square
+    Secret.relu = _relu
+    gradients.replace(FUNCTION_REGISTRY, lambda: _current[-1].context, _in_fixed_point)
     Secret.__init__ = _init_secret
     Secret._ltz = _negative
     Secret.get_plain_text = Secret.reveal = _refuse("a secret is opened by the ledger alone")

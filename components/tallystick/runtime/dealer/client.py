@@ -1,4 +1,8 @@
-"""A party's side of the dealer: draw one's own shares, and as P0 take what the dealer sends."""
+"""A party's side of the dealer: draw one's own shares, and as P0 take what the dealer sends.
+
+A request names its operands' masks by number. Asked ahead, it names the masks that will have been
+drawn by then: a loop draws as many each time, so a mask is told by how many masks ago it was drawn.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Correlation
+from tallystick.runtime.dealer.correlations import MASKS, Correlation, Mask, Part
 from tallystick.runtime.dealer.matches import Matching
 from tallystick.runtime.dealer.prediction import Predictor
 from tallystick.runtime.errors import ProtocolViolation
@@ -22,11 +26,23 @@ MAX_AHEAD = 64
 MAX_AHEAD_BYTES = 64 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A request as it repeats itself in a loop: what a prediction is made of."""
+
+    request: Correlation
+    drawn: int
+    """How many masks were drawn since the request before."""
+    ago: tuple[int, ...]
+    """How many masks ago its operands were drawn."""
+
+
 @dataclass(slots=True)
 class _Asked:
     """A request under way: its stream's number, and at P0 what the dealer sends."""
 
     request: Correlation
+    operands: tuple[int, ...]
     number: int
     derived: list[Tensor]
     receipts: list[Receipt]
@@ -47,23 +63,39 @@ class DealerClient:
         self._rank = rank
         self._key = _key(mesh.message(dealer), dealer)
         self._number = 0
+        self._masks = self._masks_before = 0
         self._kinds: dict[Correlation, int] = {}
         self._predictor = Predictor()
         self._ahead: deque[_Asked] = deque()
         self._ahead_bytes = 0
+        self._ahead_masks = 0
+        """How many masks there will be at the last request that is under way."""
 
-    def obtain(self, request: Correlation) -> list[Tensor]:
-        """Return this party's shares of the request's masks and derived values, in order."""
+    def mask(self, part: Part) -> Mask:
+        """Draw this party's share of a fresh mask; the dealer need not know yet."""
+        number = self._masks
+        self._masks += 1
+        return Mask(part, number, part.draw(Stream(self._key, MASKS + number)))
+
+    def obtain(self, request: Correlation, operands: Sequence[Mask] = ()) -> list[Tensor]:
+        """Return this party's shares of the request's masks and derived values, in order.
+
+        Args:
+            request: what is asked for.
+            operands: the masks of its operands, each of as many elements as the request says.
+        """
         if request not in self._kinds:
             request.check()
-        if self._ahead and self._ahead[0].request == request:
-            asked = self._ahead.popleft()
-            self._ahead_bytes -= _derived_bytes(request)
-        else:  # a wrong guess, or none: what is under way is read and dropped as it comes
-            self._ahead.clear()
-            self._ahead_bytes = 0
-            (asked,) = self._ask([request])
-        self._predictor.record(request)
+        numbers = tuple(mask.number for mask in operands)
+        asked = self._take(request, numbers)
+        self._predictor.record(
+            _Step(
+                request,
+                self._masks - self._masks_before,
+                tuple(self._masks - number for number in numbers),
+            )
+        )
+        self._masks_before = self._masks
         self._ask_ahead()
         stream = Stream(self._key, asked.number)
         masks = [part.draw(stream) for part in request.masks]  # while the dealer computes
@@ -73,35 +105,53 @@ class DealerClient:
             self._mesh.wait(asked.receipts)
         return masks + asked.derived
 
+    def _take(self, request: Correlation, operands: tuple[int, ...]) -> _Asked:
+        """Return the request as it is under way, or ask for it now."""
+        if self._ahead:
+            first = self._ahead[0]
+            if first.request == request and first.operands == operands:
+                self._ahead_bytes -= _derived_bytes(request)
+                return self._ahead.popleft()
+            # A wrong guess: what is under way is read and dropped as it comes.
+            self._ahead.clear()
+            self._ahead_bytes = 0
+        self._ahead_masks = self._masks
+        return self._ask([(request, operands)])[0]
+
     def _ask_ahead(self) -> None:
         if len(self._ahead) > MAX_AHEAD // 2:
             return
-        requests: list[Correlation] = []
+        requests: list[tuple[Correlation, tuple[int, ...]]] = []
         while len(self._ahead) + len(requests) < MAX_AHEAD:
             guess = self._predictor.guess(len(self._ahead) + len(requests))
-            if not isinstance(guess, Correlation):
+            if not isinstance(guess, _Step):
                 break
-            self._ahead_bytes += _derived_bytes(guess)
-            requests.append(guess)
+            masks = self._ahead_masks + guess.drawn
+            if any(masks < ago for ago in guess.ago):
+                break
+            self._ahead_masks = masks
+            self._ahead_bytes += _derived_bytes(guess.request)
+            requests.append((guess.request, tuple(masks - ago for ago in guess.ago)))
             if self._ahead_bytes > MAX_AHEAD_BYTES:
                 break
         if requests:
             self._ahead.extend(self._ask(requests))
 
-    def _ask(self, requests: list[Correlation]) -> list[_Asked]:
+    def _ask(self, requests: Sequence[tuple[Correlation, tuple[int, ...]]]) -> list[_Asked]:
         """Number the requests; as P0 send them and be ready for what comes."""
         asked = []
-        for request in requests:
+        for request, operands in requests:
             derived, receipts = [], []
             if self._rank == 0:
                 derived = [torch.empty(part.shape, dtype=torch.int64) for part in request.derived]
                 receipts = [
                     self._mesh.expect(self._dealer, payload(t)) for t in derived if t.numel()
                 ]
-            asked.append(_Asked(request, self._number, derived, receipts))
+            asked.append(_Asked(request, operands, self._number, derived, receipts))
             self._number += 1
         if self._rank == 0:
-            self._mesh.post_message(self._dealer, {"deal": [self._name(r) for r in requests]})
+            named = [[self._name(request), *operands] for request, operands in requests]
+            self._mesh.post_message(self._dealer, {"deal": named})
         return asked
 
     def _name(self, request: Correlation) -> int | dict[str, Any]:

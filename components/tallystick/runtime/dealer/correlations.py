@@ -13,6 +13,10 @@ the session starts); request number t of a session draws from stream t of each k
 So only P0 waits for the dealer, and only derived values travel. Both sides compute from the same
 class here, so what is drawn and in which order is written once. The dealer learns the requests:
 kinds and shapes.
+
+A value that goes into several operations is masked and opened once. Such a mask is drawn from a
+stream of its own, number :data:`MASKS` + n, without a word to the dealer; the requests that build
+on it name n, and the dealer draws the mask again. The dealer keeps nothing.
 Adversary: semi-honest, and the dealer colludes with no party.
 
 Source: Beaver, "Efficient Multiparty Protocols Using Circuit Randomization", CRYPTO 1991; with a
@@ -31,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer import digits
+from tallystick.runtime.dealer import bilinear, digits
 from tallystick.runtime.dealer.shapes import Shape, product_shape
 from tallystick.runtime.errors import ProtocolViolation
 from tallystick.runtime.randomness import Stream
@@ -39,8 +43,16 @@ from tallystick.runtime.randomness import Stream
 MAX_ELEMENTS = 1 << 27
 """The most ring elements that one request may draw or derive: 1 GiB."""
 
+MAX_WORK = 1 << 35
+"""The most multiplications for one request: seconds of one core."""
+
+MASKS = 1 << 63
+"""Streams from this number on are masks that several requests may name."""
+
 MAX_DIMENSIONS = 8
+MAX_TERMS = 4
 Options = tuple[tuple[str, int | Shape], ...]
+Term = tuple[str, int, int, Options]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +69,28 @@ class Part:
         return stream.bits(self.shape) if self.sharing == "bit" else stream.elements(self.shape)
 
     def combine(self, left: Tensor, right: Tensor) -> Tensor:
-        """Add a share to another."""
+        """Add a share to another, in place."""
         if self.sharing == "own":
             return torch.cat([left, right])
-        return left + right if self.sharing == "sum" else left ^ right
+        return left.add_(right) if self.sharing == "sum" else left.bitwise_xor_(right)
 
     def remove(self, value: Tensor, share: Tensor) -> Tensor:
-        """Take a share away from a value."""
-        return value - share if self.sharing == "sum" else value ^ share
+        """Take a share away from a value, in place."""
+        return value.sub_(share) if self.sharing == "sum" else value.bitwise_xor_(share)
 
     @property
     def elements(self) -> int:
         """How many ring elements the tensor has."""
         return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """One party's share of a mask that requests may name, and the number they name it by."""
+
+    part: Part
+    number: int
+    share: Tensor
 
 
 @dataclass(frozen=True)
@@ -79,9 +100,14 @@ class Correlation(ABC):
     KIND: ClassVar[str]
 
     @cached_property
+    def operands(self) -> tuple[Part, ...]:
+        """The masks that were drawn before, and are named with the request."""
+        return ()
+
+    @cached_property
     @abstractmethod
     def masks(self) -> tuple[Part, ...]:
-        """What is uniformly random."""
+        """What is uniformly random and belongs to this request alone."""
 
     @cached_property
     @abstractmethod
@@ -90,7 +116,12 @@ class Correlation(ABC):
 
     @abstractmethod
     def derive(self, *masks: Tensor) -> Sequence[Tensor]:
-        """Compute the derived values from the combined masks."""
+        """Compute the derived values from the combined masks, those of the operands first."""
+
+    @property
+    def work(self) -> int:
+        """How many numbers are multiplied to derive it."""
+        return 0
 
     def encode(self) -> dict[str, Any]:
         """Return the request as JSON values."""
@@ -102,68 +133,75 @@ class Correlation(ABC):
         Raises:
             ProtocolViolation: too large, or shapes that do not fit together.
         """
-        if any(part.elements > MAX_ELEMENTS for part in (*self.masks, *self.derived)):
+        parts = (*self.operands, *self.masks, *self.derived)
+        if any(part.elements > MAX_ELEMENTS for part in parts):
             raise ProtocolViolation(
                 f"a request for {self.KIND} exceeds {MAX_ELEMENTS} elements; use a smaller batch"
+            )
+        if self.work > MAX_WORK:
+            raise ProtocolViolation(
+                f"a request for {self.KIND} exceeds {MAX_WORK} multiplications; use a smaller batch"
             )
 
 
 @dataclass(frozen=True)
 class Product(Correlation):
-    """a, b and c = a op b, for a bilinear operation of torch."""
+    """The sum of products of masked values. See protocols/products.py.
+
+    Of the masks a of the operands. With ``bits`` = 0 it is dealt as it is. Otherwise what is dealt
+    truncates the sum of products of the values: v, and what Truncation derives, of r = v - sum.
+    """
 
     KIND: ClassVar[str] = "product"
-    OPERATIONS: ClassVar[frozenset[str]] = frozenset(
-        {"mul", "matmul", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"}
-    )
-    operation: str
-    left: Shape
-    right: Shape
-    options: Options = ()
-    """Keyword arguments of the operation (stride, padding...), sorted by name."""
+    shapes: tuple[Shape, ...]
+    """Of the operands."""
+    terms: tuple[Term, ...]
+    """What is added up: the operation, the number of its left and right operand, its options."""
+    bits: int = 0
+
+    @cached_property
+    def operands(self) -> tuple[Part, ...]:  # noqa: D102
+        return tuple(Part(shape) for shape in self.shapes)
+
+    @cached_property
+    def _result(self) -> Part:
+        shapes = [
+            product_shape(operation, self.shapes[left], self.shapes[right], dict(options))
+            for operation, left, right, options in self.terms
+        ]
+        if set(shapes) != {shapes[0]}:
+            raise ValueError("the products to be added differ in shape")
+        return Part(shapes[0])
 
     @cached_property
     def masks(self) -> tuple[Part, ...]:  # noqa: D102
-        return Part(self.left), Part(self.right)
+        return (self._result,) if self.bits else ()
 
     @cached_property
     def derived(self) -> tuple[Part, ...]:  # noqa: D102
-        options = dict(self.options)
-        return (Part(product_shape(self.operation, self.left, self.right, options)),)
-
-    def apply(self, a: Tensor, b: Tensor) -> Tensor:
-        """Compute a op b."""
-        result: Tensor = getattr(torch, self.operation)(a, b, **dict(self.options))
-        return result
-
-    def add_to(self, total: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Add a op b to a tensor, in place."""
-        if self.operation == "mul":
-            return total.addcmul_(a, b)
-        return total.add_(self.apply(a, b))
+        return (self._result, self._result) if self.bits else (self._result,)
 
     def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
-        return (self.apply(*masks),)
+        total = torch.zeros(self._result.shape, dtype=torch.int64)
+        for operation, left, right, options in self.terms:
+            total += bilinear.apply(operation, masks[left], masks[right], dict(options))
+        if not self.bits:
+            return (total,)
+        return truncated(torch.sub(masks[-1], total, out=total), self.bits)
 
+    @property
+    def work(self) -> int:  # noqa: D102
+        return sum(
+            bilinear.work(operation, self.shapes[left], self.shapes[right], dict(options))
+            for operation, left, right, options in self.terms
+        )
 
-@dataclass(frozen=True)
-class Square(Correlation):
-    """r and r * r."""
-
-    KIND: ClassVar[str] = "square"
-    shape: Shape
-
-    @cached_property
-    def masks(self) -> tuple[Part, ...]:  # noqa: D102
-        return (Part(self.shape),)
-
-    @cached_property
-    def derived(self) -> tuple[Part, ...]:  # noqa: D102
-        return (Part(self.shape),)
-
-    def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
-        (r,) = masks
-        return (r * r,)
+    def check(self) -> None:  # noqa: D102
+        if not 0 < len(self.terms) <= MAX_TERMS or not 0 < len(self.shapes) <= 2 * MAX_TERMS:
+            raise ProtocolViolation("a product of too many terms is not served")
+        super().check()
+        if self.bits:
+            check_bits(self.bits)
 
 
 @dataclass(frozen=True)
@@ -224,12 +262,11 @@ class Truncation(Correlation):
 
     def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
         (r,) = masks
-        return (r & torch.iinfo(torch.int64).max) >> self.bits, (r < 0).long()
+        return truncated(r, self.bits)
 
     def check(self) -> None:  # noqa: D102
         super().check()
-        if not 0 < self.bits < 62:
-            raise ProtocolViolation(f"a truncation by {self.bits} bits is not served")
+        check_bits(self.bits)
 
 
 @dataclass(frozen=True)
@@ -253,9 +290,9 @@ class Harmonics(Correlation):
 
     def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
         (r,) = masks
-        angles = phases(r, self.count, self.period_bits)
         scale = 2.0**self.precision_bits
-        return (angles.sin() * scale).round().long(), (angles.cos() * scale).round().long()
+        sin, cos = waves(r, self.count, self.period_bits)
+        return (sin * scale).round().long(), (cos * scale).round().long()
 
     def check(self) -> None:  # noqa: D102
         super().check()
@@ -266,25 +303,65 @@ class Harmonics(Correlation):
 
 
 @dataclass(frozen=True)
-class SignMask(Correlation):
-    """r, t, the comparison tables of r, and t xor the top bit of r. See protocols/comparison.py."""
+class Sign(Correlation):
+    """For a value masked by a: the comparison tables of r = -a, and b = t xor the top bit of r.
 
-    KIND: ClassVar[str] = "sign_mask"
+    See protocols/comparison.py.
+    """
+
+    KIND: ClassVar[str] = "sign"
     shape: Shape
+    gates: int
+    """1: deal a b as well, which multiplies the value by its sign; 0: do not."""
+
+    @cached_property
+    def operands(self) -> tuple[Part, ...]:  # noqa: D102
+        return Part(self.shape), flips(self.shape)
 
     @cached_property
     def masks(self) -> tuple[Part, ...]:  # noqa: D102
-        words = (math.prod(self.shape) + 63) // 64
-        return Part(self.shape), Part((words,), "xor")
+        return ()
 
     @cached_property
     def derived(self) -> tuple[Part, ...]:  # noqa: D102
-        return Part((digits.WORDS, *self.shape), "xor"), Part(self.shape)
+        tables = Part((digits.PLANES, digits.words(math.prod(self.shape))), "xor")
+        return (tables, *[Part(self.shape)] * (1 + self.gates))
 
     def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
-        r, t = masks
-        flipped = digits.unpack(t, r.numel()).view(r.shape) ^ (r < 0).long()
-        return digits.tables(r), flipped
+        a, t = masks
+        r = -a
+        b = digits.unpack(t, r.numel()).view(r.shape) ^ (r < 0).long()
+        return [digits.tables(r.view(-1)), b, a * b][: 2 + self.gates]
+
+    def check(self) -> None:  # noqa: D102
+        if self.gates not in (0, 1):
+            raise ProtocolViolation("a comparison gates its value or does not")
+        super().check()
+
+
+@dataclass(frozen=True)
+class Gate(Correlation):
+    """For a comparison's masks a and t, and the mask c of another value: c times b of Sign."""
+
+    KIND: ClassVar[str] = "gate"
+    shape: Shape
+
+    @cached_property
+    def operands(self) -> tuple[Part, ...]:  # noqa: D102
+        return Part(self.shape), flips(self.shape), Part(self.shape)
+
+    @cached_property
+    def masks(self) -> tuple[Part, ...]:  # noqa: D102
+        return ()
+
+    @cached_property
+    def derived(self) -> tuple[Part, ...]:  # noqa: D102
+        return (Part(self.shape),)
+
+    def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
+        a, t, c = masks
+        b = digits.unpack(t, a.numel()).view(a.shape) ^ (-a < 0).long()
+        return (c.mul_(b),)
 
 
 @dataclass(frozen=True)
@@ -325,25 +402,39 @@ def order(keys: Tensor) -> Tensor:
     return torch.argsort(keys, stable=True)
 
 
-def phases(ring: Tensor, count: int, period_bits: int) -> Tensor:
-    """Return float64 angles 2 pi k x / 2**period_bits, k = 1..count along a new first dimension."""
+def flips(shape: Shape) -> Part:
+    """Return the part that holds one random bit for each element, packed."""
+    return Part((digits.words(math.prod(shape)),), "xor")
+
+
+def truncated(r: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Return what truncates under the mask r: its low 63 bits shifted right, and its top bit."""
+    top = (r < 0).long()
+    return r.bitwise_and_(torch.iinfo(torch.int64).max).bitwise_right_shift_(bits), top
+
+
+def check_bits(bits: int) -> None:
+    """Refuse a truncation that is not served."""
+    if not 0 < bits < 62:
+        raise ProtocolViolation(f"a truncation by {bits} bits is not served")
+
+
+def waves(ring: Tensor, count: int, period_bits: int) -> tuple[Tensor, Tensor]:
+    """Return float64 sin and cos of 2 pi k x / 2**period_bits, k = 1..count along a new dimension.
+
+    By powers of exp(i x): their error is far below what the fixed point keeps.
+    """
     turn = (ring & ((1 << period_bits) - 1)).double() * (2 * math.pi / 2.0**period_bits)
-    orders = torch.arange(1, count + 1, dtype=torch.float64).reshape(-1, *[1] * ring.dim())
-    return orders * turn
+    powers = torch.empty((count, *ring.shape), dtype=torch.complex128)
+    powers[0] = torch.polar(torch.ones_like(turn), turn)
+    for k in range(1, count):
+        torch.mul(powers[(k - 1) // 2], powers[k // 2], out=powers[k])
+    return powers.imag, powers.real
 
 
 _KINDS: Mapping[str, type[Correlation]] = {
     kind.KIND: kind
-    for kind in (
-        Product,
-        Square,
-        And,
-        BitToRing,
-        Truncation,
-        Harmonics,
-        SignMask,
-        Permutation,
-    )
+    for kind in (Product, And, BitToRing, Truncation, Harmonics, Sign, Gate, Permutation)
 }
 
 
@@ -363,7 +454,7 @@ def decode(content: Any) -> Correlation:
         values = {name: _READERS[hint](content[name]) for name, hint in declared.items()}
         request = _KINDS[kind](**values)
         request.check()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, IndexError):
         raise ProtocolViolation(f"a malformed request for {kind} reached the dealer") from None
     return request
 
@@ -380,10 +471,25 @@ def _shape(value: Any) -> Shape:
     return tuple(_whole(size) for size in value)
 
 
-def _operation(value: Any) -> str:
-    if not isinstance(value, str) or value not in Product.OPERATIONS:
+def _shapes(value: Any) -> tuple[Shape, ...]:
+    if not isinstance(value, list) or len(value) > 2 * MAX_TERMS:
+        raise ValueError("not a list of shapes")
+    return tuple(_shape(shape) for shape in value)
+
+
+def _terms(value: Any) -> tuple[Term, ...]:
+    if not isinstance(value, list) or len(value) > MAX_TERMS:
+        raise ValueError("not a list of terms")
+    return tuple(_term(term) for term in value)
+
+
+def _term(value: Any) -> Term:
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError("not a term")
+    operation, left, right, options = value
+    if not isinstance(operation, str) or operation not in bilinear.OPERATIONS:
         raise ValueError("not an operation that is dealt for")
-    return value
+    return operation, _whole(left), _whole(right), _options(options)
 
 
 def _options(value: Any) -> Options:
@@ -399,23 +505,29 @@ def _options(value: Any) -> Options:
 
 _READERS: Mapping[Any, Callable[[Any], Any]] = {
     int: _whole,
-    str: _operation,
     Shape: _shape,
-    Options: _options,
+    tuple[Shape, ...]: _shapes,
+    tuple[Term, ...]: _terms,
 }
 
 
-def deal(request: Correlation, streams: Sequence[Stream]) -> list[Tensor]:
+def deal(
+    request: Correlation,
+    streams: Sequence[Stream],
+    operands: Sequence[Sequence[Stream]] = (),
+) -> list[Tensor]:
     """The dealer's part: what P0 lacks of the derived values.
 
     Args:
         request: what is asked for.
         streams: one for each party, in rank order, at the request's number.
+        operands: for each of its operands, the parties' streams that its mask is drawn from.
     """
+    sources = (*operands, *[streams] * len(request.masks))
     masks = []
-    for part in request.masks:
-        total = part.draw(streams[0])
-        for stream in streams[1:]:
+    for part, source in zip((*request.operands, *request.masks), sources, strict=True):
+        total = part.draw(source[0])
+        for stream in source[1:]:
             total = part.combine(total, part.draw(stream))
         masks.append(total)
     missing = []

@@ -18,7 +18,7 @@ import torch
 from tallystick.runtime import events, probe
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.dealer import correlations
-from tallystick.runtime.dealer.correlations import Correlation
+from tallystick.runtime.dealer.correlations import MASKS, Correlation
 from tallystick.runtime.dealer.matchmaker import Matchmaker
 from tallystick.runtime.errors import (
     PeerError,
@@ -213,15 +213,27 @@ class DealerSession:
                 raise ProtocolViolation(f"{party!r} sent a request that the dealer does not know")
 
     def _deal(self, party: str, content: Any) -> None:
-        request = self._described(content)
+        request, operands = self._read(content)
         streams = [Stream(key, self._number) for key in self._keys]
+        sources = [[Stream(key, MASKS + number) for key in self._keys] for number in operands]
         self._number += 1
         self._served[request.KIND] += 1
-        for tensor in correlations.deal(request, streams):
+        for tensor in correlations.deal(request, streams, sources):
             if tensor.numel():
                 self._mesh.post(party, payload(tensor))
         if self._mesh.queued_bytes > MAX_QUEUED_BYTES:
             self._mesh.wait()  # a party that asks and does not read fills its own memory, not ours
+
+    def _read(self, content: Any) -> tuple[Correlation, list[int]]:
+        """Return a request, and the numbers of the masks that it names."""
+        match content:
+            case [described, *numbers]:
+                request = self._described(described)
+                if len(numbers) == len(request.operands) and all(
+                    type(number) is int and 0 <= number < MASKS for number in numbers
+                ):
+                    return request, numbers
+        raise ProtocolViolation("a malformed request reached the dealer")
 
     def _described(self, content: Any) -> Correlation:
         """Return a request described here, or by its number among those described before."""

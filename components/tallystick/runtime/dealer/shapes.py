@@ -18,9 +18,16 @@ def product_shape(operation: str, left: Shape, right: Shape, options: Options) -
     if operation == "mul":
         _only(options, set())
         return tuple(np.broadcast_shapes(left, right))
-    if operation == "matmul":
+    if operation == "dot":
         _only(options, set())
-        return _matmul(left, right)
+        if not left or not right:
+            raise ValueError("dot needs dimensions")
+        return tuple(np.broadcast_shapes(left, right))[:-1]
+    if operation in ("matmul", "matmul_tn", "matmul_nt"):
+        _only(options, set())
+        return _matmul(*_turned(operation, left, right))
+    if operation == "conv2d_kernel":
+        return _kernel_gradient(left, right, options)
     dims = int(operation[-2])
     if len(left) != dims + 2 or len(right) != dims + 2:
         raise ValueError(f"{operation} needs two tensors of {dims + 2} dimensions")
@@ -29,6 +36,27 @@ def product_shape(operation: str, left: Shape, right: Shape, options: Options) -
     if operation.startswith("conv_transpose"):
         return _transposed(dims, left, right, options)
     return _convolution(dims, left, right, options)
+
+
+def pairs(options: Options, name: str, default: int) -> Shape:
+    """Return an option of a two-dimensional convolution for each dimension."""
+    return _each(options, name, default, 2)
+
+
+def kernel_of(kernels: Shape) -> Shape:
+    """Return the size of two-dimensional kernels of shape [O, C, kh, kw]."""
+    return tuple(kernels[2:])
+
+
+def _turned(operation: str, left: Shape, right: Shape) -> tuple[Shape, Shape]:
+    """Return the operands' shapes as plain matmul would have them."""
+    if operation == "matmul":
+        return left, right
+    if len(left) < 2 or len(right) < 2:
+        raise ValueError("a vector is not transposed")
+    if operation == "matmul_tn":
+        return (*left[:-2], left[-1], left[-2]), right
+    return left, (*right[:-2], right[-1], right[-2])
 
 
 def _only(options: Options, allowed: set[str]) -> None:
@@ -66,6 +94,18 @@ def _convolution(dims: int, left: Shape, right: Shape, options: Options) -> Shap
         for i in range(dims)
     ]
     return _checked((left[0], right[0], *sizes))
+
+
+def _kernel_gradient(left: Shape, right: Shape, options: Options) -> Shape:
+    """Images and the gradient of the result: the kernels' shape, if these belong together."""
+    _only(options, {"stride", "padding", "dilation", "kernel"})
+    if len(left) != 4 or len(right) != 4 or 0 in left or 0 in right:
+        raise ValueError("conv2d_kernel needs two tensors of 4 dimensions")
+    kernels = (right[1], left[1], *_each(options, "kernel", 1, 2))
+    places = {name: value for name, value in options.items() if name != "kernel"}
+    if _convolution(2, left, kernels, places) != right:
+        raise ValueError("the gradient does not fit the images")
+    return kernels
 
 
 def _transposed(dims: int, left: Shape, right: Shape, options: Options) -> Shape:

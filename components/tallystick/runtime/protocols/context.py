@@ -1,11 +1,18 @@
 """What every protocol needs of the session: its rank, the dealer, and openings of masked values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Correlation
+from tallystick.runtime.dealer.correlations import Correlation, Mask, Part
+
+
+class Obtain(Protocol):
+    """Asks the dealer for this party's shares of a correlation, given its operands' masks."""
+
+    def __call__(self, request: Correlation, operands: Sequence[Mask] = ()) -> list[Tensor]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,9 +25,18 @@ class Context:
 
     rank: int
     world_size: int
-    obtain: Callable[[Correlation], list[Tensor]]
-    """Asks the dealer for this party's shares of a correlation."""
-    open_sum: Callable[[Tensor], Tensor]
-    """Opens int64 values that are shared by sum; one round."""
-    open_xor: Callable[[Tensor], Tensor]
-    """Opens int64 words that are shared by exclusive or; one round."""
+    obtain: Obtain
+    mask: Callable[[Part], Mask]
+    """Draws this party's share of a fresh mask, which requests may name."""
+    open_sums: Callable[[Sequence[Tensor]], list[Tensor]]
+    """Opens int64 values that are shared by sum; one round for all of them."""
+    open_xors: Callable[[Sequence[Tensor]], list[Tensor]]
+    """Opens int64 words that are shared by exclusive or; one round for all of them."""
+
+    def open_sum(self, share: Tensor) -> Tensor:
+        """Open one value that is shared by sum."""
+        return self.open_sums([share])[0]
+
+    def open_xor(self, share: Tensor) -> Tensor:
+        """Open one tensor of words shared by exclusive or."""
+        return self.open_xors([share])[0]

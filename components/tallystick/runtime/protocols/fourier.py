@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Harmonics, phases
+from tallystick.runtime.dealer.correlations import Harmonics, waves
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.truncation import truncate
 
@@ -98,8 +98,7 @@ def evaluate(
     r, sin_r, cos_r = context.obtain(
         Harmonics(tuple(share.shape), HARMONICS, period_bits, _TABLE_BITS)
     )
-    angles = phases(context.open_sum(share - r), HARMONICS, period_bits)
-    sin_d, cos_d = angles.sin(), angles.cos()
+    sin_d, cos_d = waves(context.open_sum(share - r), HARMONICS, period_bits)
     results = []
     for one in series:
         a, b = (

@@ -30,12 +30,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Product
 from tallystick.runtime.protocols.comparison import negative
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.fourier import evaluate, fit
-from tallystick.runtime.protocols.products import product
-from tallystick.runtime.protocols.products import square as raw_square
+from tallystick.runtime.protocols.products import square, times
 from tallystick.runtime.protocols.truncation import truncate
 
 PRECISION_BITS = 16
@@ -71,7 +69,7 @@ def exp(context: Context, x: Tensor) -> Tensor:
     """Return e to the power x, as the eighth power of e**(x / 8)."""
     (power,) = evaluate(context, x, [_EXP_EIGHTH], PRECISION_BITS)
     for _ in range(3):
-        power = truncate(context, raw_square(context, power), PRECISION_BITS)
+        power = square(context, power, PRECISION_BITS)
     low, high = _beyond(context, x, _EXP_LOW, _EXP_HIGH)
     top = _plus(context, -power, float(np.exp(_EXP_HIGH)))
     return power + _select(context, low, high, -power, top)
@@ -99,7 +97,7 @@ def reciprocal(context: Context, x: Tensor, *, positive: bool = False) -> Tensor
         y = _times(context, y, _plus(context, -_times(context, u, y), 2.0))
     inverse = _times(context, y, c)
     limit = _plus(context, -inverse, 2.0**8)
-    return inverse + _times_bit(context, _not(context, above[0]), limit)
+    return inverse + times(context, _not(context, above[0]), limit)
 
 
 def inv_sqrt(context: Context, x: Tensor) -> Tensor:
@@ -124,13 +122,13 @@ def _root(context: Context, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     above = _at_least(context, x, [4.0 ** (k - 1) for k in _ROOTS])
     # Below the domain: as at its rim.
     rise = _plus(context, -x, 4.0 ** (_ROOTS[0] - 1))
-    x = x + _times_bit(context, _not(context, above[0]), rise)
+    x = x + times(context, _not(context, above[0]), rise)
     c = _staircase(context, above, [2.0**-k for k in _ROOTS], 2.0**6)
     u = _times(context, _times(context, x, c), c)
     # The line 2.25 - 1.3 u is within 14 % of 1 / sqrt(u); Newton squares the error each time.
     y = _plus(context, -_scaled(context, u, 1.3), 2.25)
     for _ in range(4):
-        uyy = _times(context, u, truncate(context, raw_square(context, y), PRECISION_BITS))
+        uyy = _times(context, u, square(context, y, PRECISION_BITS))
         y = truncate(context, _times(context, y, _plus(context, -uyy, 3.0)), 1)
     return u, y, above
 
@@ -139,7 +137,7 @@ def log(context: Context, x: Tensor) -> Tensor:
     """Return the natural logarithm; with x = u 2**k it is that of u, plus k times that of 2."""
     steps = range(-12, 16)
     above = _at_least(context, x, [2.0**k for k in steps])
-    floor = _times_bit(context, _not(context, above[0]), _plus(context, -x, 2.0**-12))
+    floor = times(context, _not(context, above[0]), _plus(context, -x, 2.0**-12))
     x = x + floor
     c = _staircase(context, above, [2.0 ** -(k + 1) for k in steps], 2.0**11)
     shift = _staircase(
@@ -163,13 +161,7 @@ def _not(context: Context, bit: Tensor) -> Tensor:
 
 def _times(context: Context, x: Tensor, y: Tensor) -> Tensor:
     """Return x * y, both with fraction bits."""
-    return truncate(context, _times_bit(context, x, y), PRECISION_BITS)
-
-
-def _times_bit(context: Context, x: Tensor, y: Tensor) -> Tensor:
-    """Return x * y where one of them is a whole number."""
-    request = Product("mul", tuple(x.shape), tuple(y.shape))
-    return product(context, request, x, y)
+    return times(context, x, y, PRECISION_BITS)
 
 
 def _beyond(context: Context, x: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -182,7 +174,7 @@ def _beyond(context: Context, x: Tensor, low: float, high: float) -> tuple[Tenso
 def _select(context: Context, low: Tensor, high: Tensor, if_low: Tensor, if_high: Tensor) -> Tensor:
     """Return low * if_low + high * if_high for shared bits, both products at once."""
     bits, values = torch.stack([low, high]), torch.stack([if_low, if_high])
-    return _times_bit(context, bits, values).sum(0)
+    return times(context, bits, values).sum(0)
 
 
 def _at_least(context: Context, x: Tensor, thresholds: Sequence[float]) -> Tensor:

@@ -40,10 +40,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tallystick.runtime.dealer import digits
-from tallystick.runtime.dealer.correlations import Product
 from tallystick.runtime.protocols.comparison import negative
 from tallystick.runtime.protocols.context import Context
-from tallystick.runtime.protocols.products import product
+from tallystick.runtime.protocols.products import times
 from tallystick.runtime.protocols.shuffle import shuffle
 
 _AT_ONCE = 1 << 18
@@ -93,8 +92,7 @@ def partition(context: Context, marks_N: Tensor, columns_CN: Tensor) -> Tensor:
     # Of a marked row: the marked rows before it. Of another: all marked ones and what lies between.
     front_N = marked_N - (1 if context.rank == 0 else 0)
     back_N = marks_N.sum() + number_N - marked_N
-    request = Product("mul", (rows,), (rows,))
-    places_N = back_N + product(context, request, marks_N, front_N - back_N)
+    places_N = back_N + times(context, marks_N, front_N - back_N)
     shuffled_CN = shuffle(context, torch.cat([places_N.unsqueeze(0), columns_CN]))
     sorted_CN = torch.empty_like(columns_CN)
     sorted_CN[:, context.open_sum(shuffled_CN[0])] = shuffled_CN[1:]

@@ -14,12 +14,17 @@ integers. Shifting the parts instead of the sum loses at most one unit in the la
 CrypTen truncates each share by itself (two parties) or leaves out a term (three or more); both are
 wrong by 2**(64-f) now and then.
 
+A product that is truncated deals s and t of the mask that its own formula leaves on the result; see
+products.py.
+
 Rounds: 1. Bytes: 8 to each peer for each element; the dealer sends P0 16.
 Learnt: nothing; c is masked by r, which is uniform. Adversary: semi-honest; dealer and parties do
 not collude.
 Source: Dalskov, Escudero, Keller, "Secure Evaluation of Quantized Neural Networks", PETS 2020,
 section on truncation with the top bit known, here with the dealer's r.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -45,14 +50,32 @@ def truncate(context: Context, share: Tensor, bits: int) -> Tensor:
         This party's int64 share of the quotient.
     """
     r, s, t = context.obtain(Truncation(tuple(share.shape), bits))
-    masked = share + r
+    return finish(context, [(r.add_(share), s, t, bits)])[0]
+
+
+Unfinished = tuple[Tensor, Tensor, Tensor, int]
+"""Shares of x + r, of r's low 63 bits shifted, and of its top bit; the number of bits."""
+
+
+def finish(context: Context, masked: Sequence[Unfinished]) -> list[Tensor]:
+    """Open masked values and truncate them, all in one round; the shares of x + r are used up."""
+    totals = [total for total, *_ in masked]
     if context.rank == 0:
-        masked += MAX_MAGNITUDE
-    c = context.open_sum(masked)
+        for total in totals:
+            total += MAX_MAGNITUDE
+    opened = context.open_sums(totals)
+    first = context.rank == 0
+    return [
+        _quotients(c, s, t, bits, first=first)
+        for c, (_, s, t, bits) in zip(opened, masked, strict=True)
+    ]
+
+
+def _quotients(c: Tensor, s: Tensor, t: Tensor, bits: int, *, first: bool) -> Tensor:
     quotient = torch.empty_like(c)
     pieces = (torch.split(x.reshape(-1), _AT_ONCE) for x in (quotient, c, s, t))
     for out, c_piece, s_piece, t_piece in zip(*pieces, strict=True):
-        _quotient(out, c_piece, s_piece, t_piece, bits, first=context.rank == 0)
+        _quotient(out, c_piece, s_piece, t_piece, bits, first=first)
     return quotient
 
 

@@ -1,0 +1,273 @@
+"""Layers of networks on shares, forward and backward, on the protocols for products and signs.
+
+What a layer multiplies is masked and opened once and serves the forward and the backward pass:
+
+===========  ======================================  =========================================
+layer        forward                                 backward
+===========  ======================================  =========================================
+matmul       mask x, w; x w                          mask g; g w', x' g
+conv2d       mask x, w; x * w                        mask g; transposed convolution, kernels
+relu         x - x [x < 0]                           mask g; g - g [x < 0], the same bits
+batch norm   mask x - mean; variance, scale          mask g; sums over g and g x, then one
+                                                     sum of products
+===========  ======================================  =========================================
+
+Rounds: 2 for a product; 2 for both gradients of one. ReLU 6, and 1 backward. Batch normalisation
+with the statistics of the batch: mean 1, variance 3, inverse root of C numbers 36, result 5;
+backward 9. Bytes to each peer for an element: product 8 for each of its input and its result, ReLU
+14, and 8 backward; batch normalisation 16, and 16 backward. For what the dealer sends, what is
+learnt, and the adversary, see products.py and comparison.py.
+
+Fractions have 16 bits. Shares are int64 modulo 2**64.
+"""
+
+# B = batch, C = channels.
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tallystick.runtime.dealer.correlations import Options
+from tallystick.runtime.protocols.comparison import Compared, below_nought
+from tallystick.runtime.protocols.context import Context
+from tallystick.runtime.protocols.functions import PRECISION_BITS, inv_sqrt
+from tallystick.runtime.protocols.products import (
+    Masked,
+    Sum,
+    mask,
+    product,
+    products,
+    square,
+    times,
+    together,
+)
+from tallystick.runtime.protocols.truncation import truncate
+
+_FINE_BITS = 28
+"""Fraction bits of what is tiny: a mean over many elements times a gradient."""
+_AT_ONCE = 64
+"""The most products that are added up before a truncation: each stays below 2**24 so."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matmul:
+    """x y of matrices, and their gradients."""
+
+    x: Masked
+    y: Masked
+
+    @classmethod
+    def forward(cls, context: Context, x: Tensor, y: Tensor) -> tuple[Tensor, "Matmul"]:
+        """Return this party's share of x y, and what the backward pass needs."""
+        layer = cls(*mask(context, x, y))
+        return product(context, "matmul", layer.x, layer.y, bits=PRECISION_BITS), layer
+
+    def backward(
+        self, context: Context, gradient: Tensor, *, wanted: tuple[bool, bool]
+    ) -> list[Tensor | None]:
+        """Return this party's shares of the gradients by x and by y, those that are wanted."""
+        (g,) = mask(context, gradient)
+        sums = [
+            Sum([g, self.y], [("matmul_nt", 0, 1, ())], PRECISION_BITS),
+            Sum([self.x, g], [("matmul_tn", 0, 1, ())], PRECISION_BITS),
+        ]
+        return _wanted(context, sums, wanted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conv2d:
+    """A convolution of images with kernels, not in groups, and its gradients."""
+
+    images: Masked
+    kernels: Masked
+    places: dict[str, tuple[int, int]]
+    """Stride, padding, dilation."""
+
+    @classmethod
+    def forward(
+        cls, context: Context, images: Tensor, kernels: Tensor, places: dict[str, tuple[int, int]]
+    ) -> tuple[Tensor, "Conv2d"]:
+        """Return this party's share of the convolution, and what the backward pass needs."""
+        x, w = mask(context, images, kernels)
+        result = product(context, "conv2d", x, w, _options(places), PRECISION_BITS)
+        return result, cls(x, w, places)
+
+    def backward(
+        self, context: Context, gradient: Tensor, *, wanted: tuple[bool, bool]
+    ) -> list[Tensor | None]:
+        """Return this party's shares of the gradients by images and kernels that are wanted."""
+        (g,) = mask(context, gradient)
+        kernel = self.kernels.shape[2:]
+        stride, padding, dilation = (self.places[n] for n in ("stride", "padding", "dilation"))
+        rim = tuple(
+            self.images.shape[i + 2]
+            - (g.shape[i + 2] - 1) * stride[i]
+            + 2 * padding[i]
+            - dilation[i] * (kernel[i] - 1)
+            - 1
+            for i in range(2)
+        )
+        by_images = _options({**self.places, "output_padding": rim})
+        by_kernels = _options({**self.places, "kernel": kernel})
+        sums = [
+            Sum([g, self.kernels], [("conv_transpose2d", 0, 1, by_images)], PRECISION_BITS),
+            Sum([self.images, g], [("conv2d_kernel", 0, 1, by_kernels)], PRECISION_BITS),
+        ]
+        return _wanted(context, sums, wanted)
+
+
+def relu(context: Context, x: Tensor) -> tuple[Tensor, Compared]:
+    """Return this party's share of max(x, 0), and the signs for :func:`relu_gradient`."""
+    below, compared = below_nought(context, x)
+    return torch.sub(x, below, out=below), compared
+
+
+def relu_gradient(context: Context, compared: Compared, gradient: Tensor) -> Tensor:
+    """Return this party's share of the gradient where x was not below nought."""
+    return gradient - compared.times(context, gradient)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchNorm:
+    """(x - mean) / deviation * weight + bias for each channel, and its gradients."""
+
+    centred: Masked
+    """x - mean: [B, C, ...]."""
+    inverse: Tensor
+    """One over the deviation: [C]."""
+    scale: Tensor
+    """weight / deviation: [C]."""
+    of_batch: bool
+    """Whether mean and deviation are those of the batch, which the gradient must regard."""
+
+    @classmethod
+    def forward(
+        cls,
+        context: Context,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        epsilon: float,
+        statistics: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, "BatchNorm", tuple[Tensor, Tensor]]:
+        """Return this party's share of the result, what the backward pass needs, mean and variance.
+
+        Args:
+            context: the session's means.
+            x: [B, C, ...], below 2**12 in magnitude.
+            weight: [C].
+            bias: [C].
+            epsilon: added to the variance.
+            statistics: mean and variance [C]; without them those of the batch.
+        """
+        if statistics is None:
+            mean = _mean(context, _by_channel(x), x.numel() // x.shape[1])
+            (centred,) = mask(context, x - _along(mean, x))
+            squares = _dot(context, centred, centred, PRECISION_BITS)
+            variance = _mean(context, squares, x.numel() // x.shape[1])
+        else:
+            mean, variance = statistics
+            (centred,) = mask(context, x - _along(mean, x))
+        guarded = variance + round(epsilon * 2**PRECISION_BITS) if context.rank == 0 else variance
+        inverse = inv_sqrt(context, guarded)
+        scale = times(context, inverse, weight, PRECISION_BITS)
+        (factor,) = mask(context, _along(scale, x))
+        result = product(context, "mul", centred, factor, bits=PRECISION_BITS)
+        result += _along(bias, x)
+        return result, cls(centred, inverse, scale, statistics is None), (mean, variance)
+
+    def backward(
+        self, context: Context, gradient: Tensor, *, wanted: bool
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Return this party's shares of the gradients by x, if wanted, by weight and by bias."""
+        (g,) = mask(context, gradient)
+        coarse = _FINE_BITS - 4
+        by_bias = _by_channel(gradient)
+        moment = _dot(context, g, self.centred, 2 * PRECISION_BITS - coarse)
+        by_weight = times(context, moment, self.inverse, coarse)
+        if not wanted:
+            return None, by_weight, by_bias
+        factor = self.scale << _FINE_BITS - PRECISION_BITS
+        if not self.of_batch:
+            (steep,) = mask(context, _along(factor, gradient))
+            return product(context, "mul", g, steep, bits=_FINE_BITS), by_weight, by_bias
+        # scale (g - mean(g) - (x - mean) mean(g (x - mean)) / deviation**2)
+        mean_g, mean_moment = _means(
+            context,
+            by_bias << coarse - PRECISION_BITS,
+            moment,
+            count=gradient.numel() // len(moment),
+        )
+        curve = times(context, square(context, self.inverse, PRECISION_BITS), self.scale, 16)
+        both = times(
+            context, torch.stack([self.scale, curve]), torch.stack([mean_g, mean_moment]), 16
+        )
+        factors = mask(context, _along(factor, gradient), _along(-both[1], gradient))
+        by_x = together(
+            context,
+            [
+                Sum(
+                    [g, self.centred, *factors],
+                    [("mul", 0, 2, ()), ("mul", 1, 3, ())],
+                    _FINE_BITS,
+                    plus=_along(-both[0], gradient) << PRECISION_BITS,
+                )
+            ],
+        )[0]
+        return by_x, by_weight, by_bias
+
+
+def _wanted(context: Context, sums: list[Sum], wanted: tuple[bool, bool]) -> list[Tensor | None]:
+    found = iter(together(context, [one for one, yes in zip(sums, wanted, strict=True) if yes]))
+    return [next(found) if yes else None for yes in wanted]
+
+
+def _options(places: Mapping[str, tuple[int, ...]]) -> Options:
+    return tuple(sorted((name, tuple(value)) for name, value in places.items()))
+
+
+def _along(channels: Tensor, x: Tensor) -> Tensor:
+    """Return [C] in a shape that broadcasts with [B, C, ...]."""
+    return channels.view(1, -1, *[1] * (x.dim() - 2))
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    """Sum over everything but the channels."""
+    return x.sum([0, *range(2, x.dim())])
+
+
+def _dot(context: Context, x: Masked, y: Masked, bits: int) -> Tensor:
+    """Return this party's share of the sum of x * y for each channel.
+
+    It is truncated in groups of at most 64, so that the sum before the truncation fits the ring.
+    """
+    batch, channels = x.shape[:2]
+    each = math.prod(x.shape[2:])
+    group = max(n for n in range(1, _AT_ONCE + 1) if each % n == 0)
+    grouped = [masked.view(batch, channels, each // group, group) for masked in (x, y)]
+    if x is y:
+        part = products(context, grouped[:1], [("dot", 0, 0, ())], bits)
+    else:
+        part = products(context, grouped, [("dot", 0, 1, ())], bits)
+    return _by_channel(part)
+
+
+def _reciprocal(count: int) -> tuple[int, int]:
+    """Return 1 / count as a whole number of at least 13 bits, and its fraction bits."""
+    bits = 13 + count.bit_length()
+    return round(2**bits / count), bits
+
+
+def _mean(context: Context, total: Tensor, count: int) -> Tensor:
+    factor, bits = _reciprocal(count)
+    return truncate(context, total * factor, bits)
+
+
+def _means(context: Context, *totals: Tensor, count: int) -> list[Tensor]:
+    """Divide sums of 24 fraction bits, to 28."""
+    factor, bits = _reciprocal(count)
+    return list(truncate(context, torch.stack(totals) * factor, bits - 4).unbind(0))
