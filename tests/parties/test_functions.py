@@ -85,3 +85,45 @@ def test_each_function_holds_its_bound(place: Place, count: int):
         assert not isinstance(found, BaseException), party
         assert {case for case, part in found.items() if part > 1} == set()
         assert found.keys() == cases(1).keys()
+
+
+def _maxima(session) -> list[str]:
+    """Return what does not agree with plaintext; equal values and groups of many among them."""
+    engine, wrong = session.engine, []
+    torch.manual_seed(5)
+
+    def share(x):
+        return engine.share(x if session.rank == 0 else None, 0, x.shape)
+
+    def check(what, secret, exact, allowed=0.0):
+        found = session.ledger.reveal(secret, what, why="the test's oracle")
+        if found.shape != exact.shape or (found - exact).abs().max() > allowed:
+            wrong.append(what)
+
+    for shape, dim in (((7, 10), 1), ((16, 3), 0), ((2, 3, 17), -1), ((40,), 0), ((4, 1), 1)):
+        x = (torch.randn(shape, dtype=torch.float64) * 4).round() / 4  # many are equal
+        value, index = x.max(dim)
+        secret = share(x)
+        check(f"max {shape}", secret.max(dim)[0], value)
+        check(f"kept {shape}", secret.max(dim, keepdim=True)[0], value.unsqueeze(dim))
+        first = torch.nn.functional.one_hot(index, shape[dim]).movedim(-1, dim)
+        check(f"where {shape}", secret.max(dim)[1], first)
+        check(f"argmax {shape}", secret.argmax(dim), first)
+        check(f"index {shape}", secret.argmax(dim, one_hot=False), index)
+        check(f"min {shape}", secret.min(dim)[0], x.min(dim)[0])
+        check(f"all {shape}", secret.max(), x.max())
+    for shape, scale in (((50, 10), 3.0), ((50, 2), 30.0), ((20, 33), 2.0)):
+        x = torch.randn(shape, dtype=torch.float64) * scale
+        check(f"softmax {shape}", share(x).softmax(1), x.softmax(1), 2**-11)
+        check(f"softmax by column {shape}", share(x.T).softmax(0), x.T.softmax(0), 2**-11)
+        near = x.clamp(-4, 4)
+        check(f"log_softmax {shape}", share(near).log_softmax(1), near.log_softmax(1), 2**-10)
+    images = torch.randn(2, 3, 7, 8, dtype=torch.float64)
+    for size, options in ((2, {}), (3, {"stride": 2, "padding": 1})):
+        exact = torch.nn.functional.max_pool2d(images, size, **options)
+        check(f"max_pool2d {size}", share(images).max_pool2d(size, **options), exact, 2**-16)
+    return wrong
+
+
+def test_maxima_and_what_is_made_of_them_agree_with_plaintext(place: Place):
+    assert run_parties(place, _maxima) == dict.fromkeys(place.parties, [])

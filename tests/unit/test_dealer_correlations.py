@@ -23,6 +23,7 @@ from tallystick.runtime.dealer.correlations import (
     Correlation,
     Gate,
     Harmonics,
+    Nought,
     Part,
     Permutation,
     Product,
@@ -87,6 +88,7 @@ REQUESTS: dict[type[Correlation], st.SearchStrategy[Correlation]] = {
     Permutation: st.builds(
         Permutation, st.tuples(st.integers(0, 3), st.integers(0, 9)), st.integers(0, 1)
     ),
+    Nought: st.builds(Nought, SHAPES, st.integers(1, 8)),
 }
 
 
@@ -172,6 +174,9 @@ def relation(request: Correlation, masks: list[Tensor], derived: list[Tensor]) -
         case Permutation(shape=(_, n), owner=owner):
             keys = masks[1][owner * n : (owner + 1) * n]
             assert torch.equal(derived[0], masks[0][:, keys.sort().indices])
+        case Nought(bits=bits):
+            for v, row in enumerate(derived[0]):
+                assert torch.equal(row, (masks[0] % 2**bits == v).long())
         case Gate():
             a, t, c = masks
             b = digits.unpack(t, a.numel()).reshape(a.shape) ^ (-a < 0).long()
@@ -253,6 +258,9 @@ MALFORMED = [
     {"kind": "harmonics", "shape": [5], "count": 65, "period_bits": 5, "precision_bits": 5},
     {"kind": "harmonics", "shape": [5], "count": -1, "period_bits": 5, "precision_bits": 5},
     {"kind": "harmonics", "shape": [5], "count": 5, "period_bits": 60, "precision_bits": 5},
+    {"kind": "nought", "shape": [5], "bits": 0},
+    {"kind": "nought", "shape": [5], "bits": 40},
+    {"kind": "sign", "shape": [5], "gates": 1 << 20},
     {"kind": "and", "left": [2], "right": [3]},
     {"kind": "and", "left": [1 << 27, 1], "right": [1, 1 << 27]},
     {"kind": "product", "shapes": [[2]], "terms": [], "bits": 0},

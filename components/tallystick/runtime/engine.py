@@ -56,6 +56,7 @@ from tallystick.runtime.process_group import payload  # noqa: E402
 from tallystick.runtime.protocols import (  # noqa: E402
     comparison,
     functions,
+    largest,
     layers,
     products,
     truncation,
@@ -436,8 +437,8 @@ def _divide_in_place(self: Any, divisor: Any) -> Any:
     if isinstance(divisor, int) and divisor > 0:
         bits = divisor.bit_length() - 1
         if divisor != 1 << bits:
-            self.share = self.share * round(2**_RECIPROCAL_BITS / divisor)
-            bits = _RECIPROCAL_BITS
+            bits = max(_RECIPROCAL_BITS, 13 + divisor.bit_length())
+            self.share = self.share * round(2**bits / divisor)
         if bits:
             self.share = _current[-1].truncate(self.share, bits)
         return self
@@ -490,6 +491,52 @@ def _square(self: Any) -> Any:
 def _relu(self: Any) -> Any:
     share, _ = layers.relu(_current[-1].context, self.share)
     return Secret.from_shares(share, precision=_scale_bits(self))
+
+
+def _along(x: Any, dim: int) -> Tensor:
+    """Return the share with a dimension moved to the end."""
+    share: Tensor = x.share.movedim(dim, -1)
+    return share
+
+
+def _softmax(name: str) -> Callable[..., Any]:
+    def apply(self: Any, dim: int, **_: Any) -> Any:
+        if self.dim() == 0:
+            return getattr(self.unsqueeze(0), name)(0).squeeze(0)
+        engine = _current[-1]
+        result = getattr(functions, name)(engine.context, _along(self, dim))
+        return engine.from_share(result.movedim(-1, dim))
+
+    return apply
+
+
+def _max(self: Any, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
+    """CrypTen's ``max``; of equal values it takes the first, where CrypTen takes any."""
+    flat = self.flatten() if dim is None else self
+    along = 0 if dim is None else dim
+    value, here = largest.largest(_current[-1].context, _along(flat, along))
+    top = Secret.from_shares(value, precision=_scale_bits(self))
+    if dim is None:
+        return top
+    if keepdim:
+        top = top.unsqueeze(dim)
+    return top, _where(here, along, keepdim=keepdim, one_hot=one_hot)
+
+
+def _argmax(self: Any, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
+    flat = self.flatten() if dim is None else self
+    along = 0 if dim is None else dim
+    _, here = largest.largest(_current[-1].context, _along(flat, along))
+    found = _where(here, along, keepdim=keepdim, one_hot=one_hot)
+    return found.view(self.size()) if dim is None and one_hot else found
+
+
+def _where(here: Tensor, dim: int, *, keepdim: bool, one_hot: bool) -> Any:
+    """Return where the maximum is, as bits or as an index: whole numbers."""
+    if one_hot:
+        return Secret.from_shares(here.movedim(-1, dim), precision=0)
+    index = (here * torch.arange(here.shape[-1])).sum(-1)
+    return Secret.from_shares(index.unsqueeze(dim) if keepdim else index, precision=0)
 
 
 def _in_fixed_point(share: Tensor) -> Any:
@@ -572,6 +619,9 @@ def _adapt() -> None:
     ArithmeticSharedTensor._arithmetic_function = _arithmetic
     ArithmeticSharedTensor.square = _square
     Secret.relu = _relu
+    Secret.max, Secret.argmax = _max, _argmax
+    for function in ("softmax", "log_softmax"):
+        setattr(Secret, function, _softmax(function))
     gradients.replace(FUNCTION_REGISTRY, lambda: _current[-1].context, _in_fixed_point)
     Secret.__init__ = _init_secret
     Secret._ltz = _negative

@@ -112,8 +112,10 @@ class _BatchNorm(_Function):
             self._context(), x.share, weight.share, bias.share, epsilon=eps, statistics=known
         )
         if training and running_mean is not None and running_var is not None:
-            for running, now in zip((running_mean, running_var), found, strict=True):
-                running.set(running * (1.0 - momentum) + self._make(now) * momentum)
+            kept = running_mean.share, running_var.share
+            moved = layers.blend(self._context(), kept, found, momentum)
+            for running, share in zip((running_mean, running_var), moved, strict=True):
+                running.share = share
         ctx.save_multiple_for_backward((layer, x.requires_grad))
         return self._make(result)
 
@@ -123,11 +125,34 @@ class _BatchNorm(_Function):
         return tuple(self._made(share) for share in found)
 
 
+class _CrossEntropy(_Function):
+    """The mean of -log softmax(x) at each row's class; the target is one-hot."""
+
+    def forward(self, ctx: Any, x: Any, target: Any, skip_forward: bool = False) -> Any:
+        if not _fixed_point(x, target) or x.dim() != 2:
+            ctx.save_for_backward(None)
+            return self._theirs.forward(ctx, x, target, skip_forward)
+        loss, layer = layers.CrossEntropy.forward(
+            self._context(), x.share, target.share, wanted=not skip_forward
+        )
+        ctx.save_for_backward(layer)
+        ctx.mark_non_differentiable(target)
+        return self._make(loss)
+
+    def backward(self, ctx: Any, gradient: Any) -> Any:
+        if ctx.saved_tensors[0] is None:
+            ctx.saved_tensors.pop(0)
+            return self._theirs.backward(ctx, gradient)
+        (layer,) = ctx.saved_tensors
+        return self._make(layer.backward(self._context(), gradient.share))
+
+
 _FUNCTIONS: Mapping[str, type[_Function]] = {
     "matmul": _Matmul,
     "conv2d": _Conv2d,
     "relu": _Relu,
     "batchnorm": _BatchNorm,
+    "cross_entropy": _CrossEntropy,
 }
 
 

@@ -402,6 +402,36 @@ def order(keys: Tensor) -> Tensor:
     return torch.argsort(keys, stable=True)
 
 
+@dataclass(frozen=True)
+class Nought(Correlation):
+    """r, and [v = r modulo 2**bits] for each v: a table along a new first dimension.
+
+    See protocols/largest.py.
+    """
+
+    KIND: ClassVar[str] = "nought"
+    shape: Shape
+    bits: int
+
+    @cached_property
+    def masks(self) -> tuple[Part, ...]:  # noqa: D102
+        return (Part(self.shape),)
+
+    @cached_property
+    def derived(self) -> tuple[Part, ...]:  # noqa: D102
+        return (Part((1 << self.bits, *self.shape)),)
+
+    def derive(self, *masks: Tensor) -> Sequence[Tensor]:  # noqa: D102
+        (r,) = masks
+        values = torch.arange(1 << self.bits).view(-1, *[1] * r.dim())
+        return ((values == (r & ((1 << self.bits) - 1))).long(),)
+
+    def check(self) -> None:  # noqa: D102
+        if not 0 < self.bits <= 8:
+            raise ProtocolViolation(f"a table of {self.bits} bits is not served")
+        super().check()
+
+
 def flips(shape: Shape) -> Part:
     """Return the part that holds one random bit for each element, packed."""
     return Part((digits.words(math.prod(shape)),), "xor")
@@ -434,7 +464,17 @@ def waves(ring: Tensor, count: int, period_bits: int) -> tuple[Tensor, Tensor]:
 
 _KINDS: Mapping[str, type[Correlation]] = {
     kind.KIND: kind
-    for kind in (Product, And, BitToRing, Truncation, Harmonics, Sign, Gate, Permutation)
+    for kind in (
+        Product,
+        And,
+        BitToRing,
+        Truncation,
+        Harmonics,
+        Sign,
+        Gate,
+        Nought,
+        Permutation,
+    )
 }
 
 

@@ -71,10 +71,13 @@ def negative(context: Context, share: Tensor) -> Tensor:
         context: the session's means.
         share: this party's int64 share of x, any shape.
     """
-    if share.numel() == 0:
-        return share.clone()
+    return compare(context, share).sign
+
+
+def compare(context: Context, share: Tensor) -> Compared:
+    """Return the comparison of x with nought, fit to multiply others by [x < 0]."""
     (masked,) = mask(context, share)
-    return _compare(context, masked, gates=0)[0].sign
+    return _compare(context, masked, gates=0)[0]
 
 
 def below_nought(context: Context, share: Tensor) -> tuple[Tensor, Compared]:
@@ -86,6 +89,8 @@ def below_nought(context: Context, share: Tensor) -> tuple[Tensor, Compared]:
 
 def _compare(context: Context, x: Masked, gates: int) -> tuple[Compared, list[Tensor]]:
     t = context.mask(flips(x.shape))
+    if not x.opened.numel():
+        return Compared(x.share, x.share, (x.mask, t)), [x.share]
     request = Sign(x.shape, gates)
     tables, b, *dealt = context.obtain(request, (x.mask, t))
     c = x.opened.reshape(-1)
