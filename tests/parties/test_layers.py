@@ -103,6 +103,19 @@ def _compare(session: Any, name: str) -> dict[str, float]:
     model.eval()
     network.eval()
     note("evaluation", model(secret), network(x).detach(), 2.0**-9)
+    # Deviations that are known must not outlive the weights and statistics they are of.
+    before = session.rounds
+    model(secret)
+    quick = session.rounds - before
+    for layer, twin in zip(network, model._modules.values(), strict=True):
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.weight.data *= 3
+            twin.weight.mul_(3)
+            layer.running_var *= 4
+            twin.running_var.set(twin.running_var * 4)
+    before = session.rounds
+    note("changed", model(secret), network(x).detach(), 2.0**-8)
+    assert session.rounds - before > quick + 10
     return found
 
 
@@ -111,7 +124,7 @@ def test_a_network_and_its_gradients_agree_with_torch(place: Place, name: str) -
     for party, found in run_parties(place, _compare, name).items():
         assert not isinstance(found, BaseException), (party, found)
         assert {what for what, part in found.items() if part > 1} == set(), found
-        assert len(found) == 2 + len(list(networks()[name][0].parameters()))
+        assert len(found) == 3 + len(list(networks()[name][0].parameters()))
 
 
 def _gradients_of_inputs(session: Any) -> dict[str, float]:
@@ -165,8 +178,8 @@ def _gradients_of_inputs(session: Any) -> dict[str, float]:
     g = torch.randn(x.shape)
     exact = torch.batch_norm(x, weight, bias, None, None, True, 0.1, 1e-5, False)
     exact.backward(g)
-    result, layer, (mean, variance) = layers.BatchNorm.forward(
-        context, *(share(v.detach()) for v in (x, weight, bias)), epsilon=1e-5
+    result, layer, (mean, variance) = layers.BatchNorm.of_the_batch(
+        context, *(share(v.detach()) for v in (x, weight, bias)), 1e-5
     )
     by_x, by_weight, by_bias = layer.backward(context, share(g), wanted=True)
     note("mean", mean, x.detach().mean((0, 2, 3)), 2)

@@ -147,15 +147,8 @@ class BatchNorm:
     """Whether mean and deviation are those of the batch, which the gradient must regard."""
 
     @classmethod
-    def forward(
-        cls,
-        context: Context,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        *,
-        epsilon: float,
-        statistics: tuple[Tensor, Tensor] | None = None,
+    def of_the_batch(
+        cls, context: Context, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
     ) -> tuple[Tensor, "BatchNorm", tuple[Tensor, Tensor]]:
         """Return this party's share of the result, what the backward pass needs, mean and variance.
 
@@ -165,23 +158,27 @@ class BatchNorm:
             weight: [C].
             bias: [C].
             epsilon: added to the variance.
-            statistics: mean and variance [C]; without them those of the batch.
         """
-        if statistics is None:
-            mean = _mean(context, _by_channel(x), x.numel() // x.shape[1])
-            (centred,) = mask(context, x - _along(mean, x))
-            squares = _dot(context, centred, centred, PRECISION_BITS)
-            variance = _mean(context, squares, x.numel() // x.shape[1])
-        else:
-            mean, variance = statistics
-            (centred,) = mask(context, x - _along(mean, x))
-        guarded = variance + round(epsilon * 2**PRECISION_BITS) if context.rank == 0 else variance
-        inverse = inv_sqrt(context, guarded)
-        scale = times(context, inverse, weight, PRECISION_BITS)
-        (factor,) = mask(context, _along(scale, x))
-        result = product(context, "mul", centred, factor, bits=PRECISION_BITS)
-        result += _along(bias, x)
-        return result, cls(centred, inverse, scale, statistics is None), (mean, variance)
+        mean = _mean(context, _by_channel(x), x.numel() // x.shape[1])
+        (centred,) = mask(context, x - _along(mean, x))
+        squares = _dot(context, centred, centred, PRECISION_BITS)
+        variance = _mean(context, squares, x.numel() // x.shape[1])
+        layer = cls(centred, *deviations(context, variance, weight, epsilon), of_batch=True)
+        return layer._scaled(context, bias), layer, (mean, variance)
+
+    @classmethod
+    def with_statistics(
+        cls, context: Context, x: Tensor, mean: Tensor, found: tuple[Tensor, Tensor], bias: Tensor
+    ) -> tuple[Tensor, "BatchNorm"]:
+        """Normalise with a known mean [C] and what :func:`deviations` found."""
+        (centred,) = mask(context, x - _along(mean, x))
+        layer = cls(centred, *found, of_batch=False)
+        return layer._scaled(context, bias), layer
+
+    def _scaled(self, context: Context, bias: Tensor) -> Tensor:
+        (factor,) = mask(context, _along(self.scale, self.centred.opened))
+        result = product(context, "mul", self.centred, factor, bits=PRECISION_BITS)
+        return result.add_(_along(bias, result))
 
     def backward(
         self, context: Context, gradient: Tensor, *, wanted: bool
@@ -222,6 +219,15 @@ class BatchNorm:
             ],
         )[0]
         return by_x, by_weight, by_bias
+
+
+def deviations(
+    context: Context, variance: Tensor, weight: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Return this party's shares of one over the deviation, and of that times the weight: [C]."""
+    guard = round(epsilon * 2**PRECISION_BITS) if context.rank == 0 else 0
+    inverse = inv_sqrt(context, variance + guard)
+    return inverse, times(context, inverse, weight, PRECISION_BITS)
 
 
 def blend(
