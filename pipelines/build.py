@@ -6,10 +6,11 @@ from pathlib import Path
 from kfp import compiler
 
 from pipelines.consortium import consortium_training, consortium_training_3
+from pipelines.direct import direct
 from pipelines.intersection import intersection
 from pipelines.training import training
 
-PIPELINES = (intersection, training, consortium_training, consortium_training_3)
+PIPELINES = (direct, intersection, training, consortium_training, consortium_training_3)
 COMPILED = Path(__file__).parent / "compiled"
 
 

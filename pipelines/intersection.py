@@ -1,5 +1,7 @@
 """One party's side of private set intersection alone: whom do we share?"""
 
+from typing import Any
+
 from kfp import dsl
 from tallystick import images
 from tallystick.psi.component import psi
@@ -13,6 +15,7 @@ def intersection(
     session: str,
     data: str,
     id_columns: list[str],
+    reading: dict[str, Any] = {},  # noqa: B006  KFP takes it as it is written here.
     normalise: list[str] = ["nfkc", "strip"],  # noqa: B006  KFP takes it as it is written here.
     on_duplicate: str = "error",
     protocol: str = "aided",
@@ -33,14 +36,16 @@ def intersection(
     """Find the rows whose id several parties hold; no other id is shown to anybody.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data and what stands from join_timeout_s on.
+    values but for party, data, reading and what stands from join_timeout_s on.
 
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
         session: A name for this joint run that all parties agree on, such as customers-1.
-        data: Path of this party's own table, CSV or Parquet, such as /data/customers.csv. It never
-            leaves the party.
+        data: This party's own table, CSV or Parquet: a path such as /data/customers.csv, a folder, or
+            an s3:// or gs:// address. It never leaves the party.
         id_columns: Names of the columns that together identify a row. Every party has them.
+        reading: How this party's table is written, where the file does not show it: delimiter,
+            quote, encoding, decimal, missing, types.
         normalise: What is done to ids before they are compared: some of nfkc, strip, case, integer.
         on_duplicate: error to refuse rows that repeat an id, first to keep the first of them.
         protocol: aided to match rows with the dealer's help, ecdh between the parties alone.
@@ -73,6 +78,7 @@ def intersection(
             party=party,
             session=session,
             data=data,
+            reading=reading,
             id_columns=id_columns,
             normalise=normalise,
             on_duplicate=on_duplicate,

@@ -1,10 +1,12 @@
 """One party's side of the whole job: from its own table to a model on everybody's columns."""
 
+from typing import Any
+
 from kfp import dsl
-from tallystick import images
 from tallystick.encode.component import encode
 from tallystick.evaluate.component import evaluate
 from tallystick.export.component import export
+from tallystick.images import PARTY
 from tallystick.psi.component import psi
 from tallystick.train.component import train
 
@@ -39,9 +41,19 @@ def training(
     checkpoints: str = "",
     checkpoint_batches: int = 0,
     resume: bool = True,
+    split_by: str = "seed",
+    split_column: str = "",
     test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
     seed: int = 0,
     standardise: bool = True,
+    preparation: dict[str, Any] = {},  # noqa: B006  KFP takes it as it is written here.
+    reading: dict[str, Any] = {},  # noqa: B006  KFP takes it as it is written here.
+    images: dict[str, Any] = {},  # noqa: B006  KFP takes it as it is written here.
+    label_kind: str = "auto",
+    label_classes: list[str] = [],  # noqa: B006  KFP takes it as it is written here.
+    tell_classes: bool = False,
+    group: str = "",
     normalise: list[str] = ["nfkc", "strip"],  # noqa: B006  KFP takes it as it is written here.
     on_duplicate: str = "error",
     protocol: str = "aided",
@@ -58,20 +70,21 @@ def training(
     data_claim: str = "tallystick-data",
     cpu_limit: str = "4",
     memory_limit: str = "8Gi",
-    image: str = images.PARTY,
+    image: str = PARTY,
     consortium: str = "/etc/tallystick/consortium/consortium.yaml",
     identity: str = "/etc/tallystick/identity",
 ) -> None:
     """Train and evaluate one model on the joined columns of several parties; no row is shown.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data, checkpoints and what stands from join_timeout_s on.
+    values but for party, data, reading, preparation, images, checkpoints and what stands from
+    join_timeout_s on.
 
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
         session: A name for this joint run that all parties agree on, such as credit-1.
-        data: Path of this party's own table, CSV or Parquet, such as /data/customers.csv. It never
-            leaves the party.
+        data: This party's own table, CSV or Parquet: a path such as /data/customers.csv, a folder, or
+            an s3:// or gs:// address. It never leaves the party.
         id_columns: Names of the columns that together identify a row. Every party has them.
         label: Name of the column to predict. Exactly one party holds it.
         model: The model to train: logistic_regression, linear_svm, linear_regression, a network
@@ -97,9 +110,24 @@ def training(
         checkpoints: A folder or s3:// address that outlives the pod; empty for no checkpoints.
         checkpoint_batches: Batches between checkpoints; 0 for one at each epoch's end alone.
         resume: Whether to go on from the latest checkpoint that every party has.
+        split_by: seed, time (the latest rows test) or stratify (each part has the same portion of
+            each class).
+        split_column: The column to split by, where split_by is time; one party holds it.
         test_fraction: The part of the rows held out for evaluation, between 0 and 1.
+        validation_fraction: The part of the rows held out to choose between models.
         seed: Decides which rows are held out and the order of the batches.
-        standardise: Whether each party scales its features to mean 0 and deviation 1.
+        standardise: Whether numbers are brought to mean 0 and deviation 1, unless preparation says
+            otherwise.
+        preparation: What is done to this party's columns: keep, drop, numbers, categories, dates,
+            columns. Empty for what suits an ordinary table.
+        reading: How this party's table is written, where the file does not show it: delimiter,
+            quote, encoding, decimal, missing, types.
+        images: What is done to images that a column names: column, folder, size, colour, mean,
+            deviation.
+        label_kind: binary, classes or number; auto if the model or the values decide.
+        label_classes: Names of the label's classes in their order, where all parties may know them.
+        tell_classes: Whether the label's owner tells all parties what its classes are called.
+        group: A column that says which group a row belongs to, for evaluation by group; or empty.
         normalise: What is done to ids before they are compared: some of nfkc, strip, case, integer.
         on_duplicate: error to refuse rows that repeat an id, first to keep the first of them.
         protocol: aided to match rows with the dealer's help, ecdh between the parties alone.
@@ -135,6 +163,7 @@ def training(
     matched = secure(
         psi(
             data=data,
+            reading=reading,
             id_columns=id_columns,
             normalise=normalise,
             on_duplicate=on_duplicate,
@@ -151,10 +180,19 @@ def training(
             aligned=matched.outputs["aligned"],
             id_columns=id_columns,
             label=label,
+            label_kind=label_kind,
+            label_classes=label_classes,
+            tell_classes=tell_classes,
             model=model,
-            test_fraction=test_fraction,
-            seed=seed,
+            preparation=preparation,
             standardise=standardise,
+            group=group,
+            split_by=split_by,
+            split_column=split_column,
+            test_fraction=test_fraction,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            images=images,
             **joint,
         )
     )

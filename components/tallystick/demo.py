@@ -93,9 +93,13 @@ def compare(summary: local.Summary, console: Console) -> None:
     """Show the secure metrics beside plaintext ones, on the same rows and the same split."""
     # Nobody could do this in earnest: this machine plays both parties, so it may put their
     # tables side by side. The rows are in one order already.
-    alice, bob = (pd.read_parquet(_aligned(summary.folder / party)) for party in PARTIES)
+    alice, bob = (
+        pd.read_parquet(_artifact(summary.folder / party, "psi/aligned") / "aligned.parquet")
+        for party in PARTIES
+    )
     label = alice.pop(LABEL).to_numpy()
-    rows = split.train_test(len(label), TEST_FRACTION, SEED)
+    drawn = split.Split.read(_artifact(summary.folder / PARTIES[0], "encode/shares"), len(label))
+    rows = (drawn.train_rows, drawn.test_rows)
     alice, bob = alice.drop(columns=ID), bob.drop(columns=ID)
     table = Table("", *METRICS, box=None, pad_edge=False)
     for title, metrics in (
@@ -127,5 +131,5 @@ def plaintext(
     }
 
 
-def _aligned(folder: Path) -> Path:
-    return next((folder / "pipeline").glob("*/psi/aligned/aligned.parquet"))
+def _artifact(folder: Path, name: str) -> Path:
+    return next((folder / "pipeline").glob(f"*/{name}"))

@@ -1,7 +1,7 @@
 """The job file of ``tallystick run``: who takes part on this machine, and in which pipeline."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,8 +29,11 @@ params:                     # the parameters common to all
 KEYS = ("session", "pipeline", "parties", "dealer", "params")
 # What the supervisor itself says to each party.
 SUPERVISED = frozenset({"party", "session", "consortium", "identity"})
-# The parameters that hold a path, which a job file gives relative to itself.
-PATHS = frozenset({"data"})
+# The parameters that hold a path, which a job file gives relative to itself; and the mappings that
+# hold some.
+PATHS = frozenset({"data", "checkpoints"})
+PATHS_WITHIN = {"images": frozenset({"labels", "folder"})}
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Where a pod finds its party's tables.
 CLAIM = "/data"
 # Names become folders and certificates, so they are plain.
@@ -171,18 +174,21 @@ def _parameters(
     if taken := SUPERVISED & parameters.keys():
         raise ConfigError(f"{path}: {where}: {names(taken)} is set by tallystick run; leave it out")
     package.check(f"{path}: {where}", parameters)
-    return {
-        name: str(folder / entry) if isinstance(entry, str) and _is_path(name, entry) else entry
-        for name, entry in parameters.items()
-    }
+    return {name: _placed(folder, name, entry, PATHS) for name, entry in parameters.items()}
 
 
-def _is_path(name: str, entry: str) -> bool:
-    """Say whether a parameter holds a path: a model may be a name, and checkpoints an address."""
-    match name:
-        case "model":
-            return ".py:" in entry
-        case "checkpoints":
-            return bool(entry) and "://" not in entry
-        case _:
-            return name in PATHS
+def _placed(folder: Path, name: str, entry: JSON, paths: Set[str]) -> JSON:
+    """Return a parameter with what is relative to the job file placed."""
+    if isinstance(entry, dict):
+        within = PATHS_WITHIN.get(name, frozenset())
+        return {key: _placed(folder, key, value, within) for key, value in entry.items()}
+    if isinstance(entry, str) and _is_path(name, entry, paths):
+        return str(folder / entry)
+    return entry
+
+
+def _is_path(name: str, entry: str, paths: Set[str]) -> bool:
+    """Say whether a parameter holds a path: a model may be a name, and anything an address."""
+    if name == "model":
+        return ".py:" in entry
+    return name in paths and bool(entry) and not ADDRESS.match(entry)

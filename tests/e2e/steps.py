@@ -38,7 +38,15 @@ OUTPUTS = {
 }
 PARAMETERS = {
     "psi": ("id_columns", "min_intersection"),
-    "encode": ("id_columns", "label", "model", "test_fraction", "seed", "standardise"),
+    "encode": (
+        "id_columns",
+        "label",
+        "model",
+        "test_fraction",
+        "seed",
+        "standardise",
+        "preparation",
+    ),
     "train": ("model", "epochs", "batch_size", "learning_rate", "momentum", "l2", "seed"),
     "evaluate": (),
     "export": ("export_to",),
@@ -51,6 +59,7 @@ DEFAULTS: Mapping[str, Any] = {
     "test_fraction": 0.2,
     "seed": 0,
     "standardise": True,
+    "preparation": {},
     "epochs": 1,
     "batch_size": 64,
     "learning_rate": 0.1,

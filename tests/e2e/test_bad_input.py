@@ -119,11 +119,15 @@ ENCODE = {
         "no party holds the label 'y'; .*name a column that exactly one party holds",
         everywhere=True,
     ),
-    "text in a feature": Fault(
-        put("x", {5: PLANTED}), "DataError", 3, "column 'x' holds .* not numbers; turn it into"
+    "infinity in a feature": Fault(
+        put("x", {5: "inf"}), "DataError", 3, f"column 'x' is infinite in 1 of {ROWS} rows; mend"
     ),
     "hole in a feature": Fault(
-        put("x", {5: None}), "DataError", 3, f"column 'x' is empty in 1 of {ROWS} rows; fill"
+        put("x", {5: None}),
+        "DataError",
+        3,
+        f"column 'x' is empty in 1 of {ROWS} rows; fill",
+        parameters={"preparation": {"numbers": {"fill": "refuse"}}},
     ),
     "label of three classes": Fault(
         put("y", {5: 2}), "DataError", 3, "label 'y' has 3 different values .* exactly two; map"

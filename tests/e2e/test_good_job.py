@@ -32,15 +32,11 @@ def joined(good_job: running.Ended) -> pd.DataFrame:
 class Plain:
     """Features and label of the joined rows, as the owners prepare them."""
 
-    def __init__(
-        self, joined: pd.DataFrame, params: dict[str, Any], owners: dict[str, str]
-    ) -> None:
+    def __init__(self, joined: pd.DataFrame, drawn: split.Split, owners: dict[str, str]) -> None:
         self.owners = owners
         self.label = joined[patients.LABEL].to_numpy(np.float64)
         self.names = [name for name in joined.columns if name != patients.LABEL]
-        self.train, self.test = split.train_test(
-            len(joined), params["test_fraction"], params["seed"]
-        )
+        self.train, self.test = drawn.train_rows, drawn.test_rows
         values = joined[self.names].to_numpy(np.float64)
         self.features = plaintext.standardised(values, self.train)
 
@@ -48,7 +44,8 @@ class Plain:
 @pytest.fixture(scope="module")
 def plain(joined: pd.DataFrame, good_job: running.Ended) -> Plain:
     owners = {name: party for party in PARTIES for name in good_job.aligned(party).columns}
-    return Plain(joined, good_job.job["params"], owners)
+    drawn = split.Split.read(good_job.task("bob", "encode") / "shares", len(joined))
+    return Plain(joined, drawn, owners)
 
 
 def test_it_succeeds(good_job: running.Ended) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from tallystick.runtime.engine import PRECISION_BITS
 from tallystick.tables import preparation, split
@@ -35,9 +36,8 @@ class Needles:
         self._add(f"value of {party} as text", (f"{value:.4f}".encode() for value in values.flat))
         self._add(f"value of {party} as float64", map(np.float64.tobytes, values.flat))
         aligned = job.aligned(party)[patients.planted_columns(party)].to_numpy()
-        params = job.job["params"]
-        train, _ = split.train_test(len(aligned), params["test_fraction"], params["seed"])
-        prepared = plaintext.standardised(aligned, train)
+        drawn = split.Split.read(job.task(party, "encode") / "shares", len(aligned))
+        prepared = plaintext.standardised(aligned, drawn.train_rows)
         self._add(f"prepared value of {party} as float64", map(np.float64.tobytes, prepared.flat))
         # A number of four bytes, or one that is mostly zeros, turns up by chance in random shares
         # and half-empty pages. Two neighbours do not.
@@ -164,12 +164,9 @@ def test_the_search_finds_what_is_there(
         hashlib.sha256(tables.of[party][patients.ID].iloc[3].encode()).hexdigest().encode(),
     ]
     assert all(needles[party].found_in(b"xyz" + content) for content in raised)
-    standardisation = preparation.Preparation.read(
-        good_job.task(party, "encode") / "shares"
-    ).standardisation
-    assert standardisation is not None
-    own = good_job.aligned(party)[list(standardisation.columns)].to_numpy(np.float64)
-    shared = np.rint(standardisation.apply(own) * 2**PRECISION_BITS).astype(np.int64)
+    fitted = preparation.Preparation.read(good_job.task(party, "encode") / "shares")
+    own = pa.Table.from_pandas(good_job.aligned(party), preserve_index=False)
+    shared = np.rint(fitted.apply(own) * 2**PRECISION_BITS).astype(np.int64)
     assert f"values of {party} in fixed point" in needles[party].found_in(shared.T.tobytes())
 
 

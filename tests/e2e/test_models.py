@@ -12,7 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score, roc_auc_score
 from sklearn.svm import LinearSVC
-from tallystick.tables import split
+from tallystick.tables.split import Split
 
 from tests.e2e import plaintext, steps
 
@@ -54,8 +54,8 @@ class Trained:
         ]
         self.joined = pd.concat(aligned, axis=1)
         assert len(self.joined) == len(aligned[0])
-        rows = len(self.joined), self.parameters["test_fraction"], self.parameters["seed"]
-        self.train, self.test = split.train_test(*rows)
+        drawn = Split.read(session.of(session.parties[0]) / "shares", len(self.joined))
+        self.train, self.test = drawn.train_rows, drawn.test_rows
         label = self.joined.pop("y").to_numpy(np.float64)
         self.label = label
         self.features = plaintext.standardised(self.joined.to_numpy(np.float64), self.train)

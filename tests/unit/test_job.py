@@ -91,7 +91,10 @@ TWO = {"alice": {"data": "a"}, "bob": {"data": "b"}}
         ({"session": None}, "session must be text, not nothing"),
         ({"session": 7}, "session must be text, not a whole number"),
         ({"session": "../up"}, "session must be up to 63 letters"),
-        ({"pipeline": "trainig"}, "no pipeline 'trainig'; choose one of intersection, training"),
+        (
+            {"pipeline": "trainig"},
+            "no pipeline 'trainig'; choose one of direct, intersection, training",
+        ),
         ({"pipeline": "none.yaml"}, "none.yaml cannot be read"),
         ({"parties": ["alice", "bob"]}, "parties must be a mapping, not a list"),
         ({"parties": {"alice": {"data": "a"}}}, "parties must name at least two, not 1"),

@@ -1,4 +1,4 @@
-"""The label: two classes for a classifier, numbers for a regression."""
+"""The label: two classes, several classes, or numbers."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,20 +10,16 @@ from tallystick.runtime.errors import DataError
 PLANTED = "planted4711"
 
 
-def prepare(values: pa.Array, kind: str = labels.BINARY, standardise: bool = True) -> Label:
-    return labels.prepare(
-        pa.table({"y": values}),
-        "y",
-        kind=kind,
-        train_rows=np.arange(len(values) // 2),
-        standardise=standardise,
-    )
+def prepare(values: pa.Array, kind: str = labels.BINARY) -> Label:
+    return labels.prepare(pa.chunked_array([values]), "y", kind=kind)
 
 
-def test_each_model_has_its_kind_of_label() -> None:
-    assert labels.kind_of("linear_svm") == labels.BINARY
-    assert labels.kind_of("logistic_regression") == labels.BINARY
-    assert labels.kind_of("linear_regression") == labels.NUMBER
+def test_a_linear_model_has_its_kind_of_label_and_another_may_be_declared() -> None:
+    assert labels.kind_wanted("auto", "linear_svm") == labels.BINARY
+    assert labels.kind_wanted("auto", "logistic_regression") == labels.BINARY
+    assert labels.kind_wanted("auto", "linear_regression") == labels.NUMBER
+    assert labels.kind_wanted("auto", "another") == labels.AUTO
+    assert labels.kind_wanted("classes", "linear_regression") == labels.CLASSES
 
 
 @pytest.mark.parametrize(
@@ -39,9 +35,30 @@ def test_each_model_has_its_kind_of_label() -> None:
 def test_two_classes_become_0_and_1_in_sorted_order(
     values: pa.Array, zero: object, one: object
 ) -> None:
-    found = prepare(values)
-    assert found.values_N.tolist() == [1, 0, 1]
-    assert found.classes == (zero, one)
+    for kind in (labels.BINARY, labels.AUTO):
+        found = prepare(values, kind)
+        assert found.kind == labels.BINARY
+        assert found.block(slice(0, 3)).tolist() == [1, 0, 1]
+        assert found.classes == (zero, one)
+
+
+def test_several_classes_become_a_place_for_each() -> None:
+    found = prepare(pa.array(["b", "c", "a", "b"]), labels.AUTO)
+    assert found.kind == labels.CLASSES
+    assert found.classes == ("a", "b", "c")
+    assert found.block(slice(1, 4)).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([0.5, 1.5, 2.5]), labels.NUMBER),
+        (pa.array(range(100)), labels.NUMBER),
+        (pa.array([*range(10)] * 10), labels.CLASSES),
+    ],
+)
+def test_values_show_whether_they_are_numbers_or_classes(values: pa.Array, kind: str) -> None:
+    assert prepare(values, labels.AUTO).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -62,28 +79,33 @@ def test_a_label_that_is_not_binary_is_refused_by_name(values: pa.Array, what: s
     assert PLANTED not in str(error.value)
 
 
-def test_a_regression_label_is_standardised_by_the_training_rows() -> None:
-    found = prepare(pa.array([1, 3, 102, 2]), labels.NUMBER)
+def test_a_number_is_standardised_by_the_training_rows() -> None:
+    found = prepare(pa.array([1, 3, 102, 2]), labels.NUMBER).standardised("y", np.arange(2))
     assert (found.mean, found.deviation) == (2.0, 1.0)
-    assert found.values_N.tolist() == [-1, 1, 100, 0]
+    assert found.block(slice(0, 4)).tolist() == [-1, 1, 100, 0]
     assert found.classes == ()
 
 
-def test_a_regression_label_may_be_shared_as_it_is() -> None:
-    found = prepare(pa.array([1.5, 3.0]), labels.NUMBER, standardise=False)
+def test_a_number_may_be_shared_as_it_is() -> None:
+    found = prepare(pa.array([1.5, 3.0]), labels.NUMBER)
     assert (found.mean, found.deviation) == (0.0, 1.0)
-    assert found.values_N.tolist() == [1.5, 3.0]
+    assert found.block(slice(0, 2)).tolist() == [1.5, 3.0]
 
 
 @pytest.mark.parametrize(
     "values", [pa.array([PLANTED, "b"]), pa.array([1.0, None]), pa.array([1.0, float("nan")])]
 )
-def test_a_regression_label_that_is_no_number_is_refused_by_name(values: pa.Array) -> None:
-    with pytest.raises(DataError, match="column 'y'") as error:
+def test_a_label_that_is_no_number_is_refused_by_name(values: pa.Array) -> None:
+    with pytest.raises(DataError, match="'y'") as error:
         prepare(values, labels.NUMBER)
     assert PLANTED not in str(error.value)
 
 
-def test_a_regression_label_too_large_is_refused_by_name() -> None:
+def test_a_number_too_large_is_refused_by_name() -> None:
     with pytest.raises(DataError, match=r"column 'y' .* standardise it"):
-        prepare(pa.array([1e7, 2e7]), labels.NUMBER, standardise=False)
+        prepare(pa.array([1e7, 2e7]), labels.NUMBER).require_small("y")
+
+
+def test_a_number_that_is_the_same_in_all_rows_is_refused() -> None:
+    with pytest.raises(DataError, match="the label 'y' has one value alone"):
+        prepare(pa.array([2.0, 2.0]), labels.NUMBER).standardised("y", np.arange(2))

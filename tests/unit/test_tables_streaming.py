@@ -39,10 +39,18 @@ def streamed(path: Path, ids: tuple[str, ...] = ("id",)) -> tuple[pa.Table, int]
         except Restart:
             restarts += 1
     if not batches:
-        raise reading.no_rows(path)
+        raise reading.no_rows(source.name)
     assert source.done_bytes == source.total_bytes
     assert len(batches) > 1 or source.total_bytes < 200
     return pa.Table.from_batches(batches), restarts
+
+
+def whole(path: Path) -> pa.Table:
+    """Read a table in one piece."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "CSV_BLOCK_BYTES", 1 << 24)
+        patch.setattr(streaming, "PARQUET_BATCH_ROWS", 1 << 20)
+        return streaming.read(path, ["id"]).combine_chunks()
 
 
 def rows(line: str, count: int = 30) -> str:
@@ -67,13 +75,13 @@ def test_pieces_put_together_are_the_whole_table(
     tmp_path: Path, content: str, restarts: int
 ) -> None:
     path = write(tmp_path, content)
-    assert streamed(path) == (reading.read(path, ["id"]), restarts)
+    assert streamed(path) == (whole(path), restarts)
 
 
 @pytest.mark.parametrize("name", ["guest.csv.gz", "guest.gz"])
 def test_a_compressed_file_is_read_in_pieces(tmp_path: Path, name: str) -> None:
     path = write(tmp_path, gzip.compress(b"id,x\n" + b"007,1\n" * 100), name)
-    assert streamed(path)[0] == reading.read(path, ["id"])
+    assert streamed(path)[0] == whole(path)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,7 @@ def test_parquet_is_read_in_pieces_with_ids_as_text(
         pa.table({"id": values, "x": pa.array(["a"] * 8).dictionary_encode()}), path
     )
     table, _ = streamed(path)
-    assert table == reading.read(path, ["id"])
+    assert table == whole(path)
     assert table.column("id").to_pylist() == [text] * 8
     assert table.schema.types == [pa.string(), pa.string()]
 
@@ -114,7 +122,7 @@ def test_parquet_is_read_in_pieces_with_ids_as_text(
 def test_ids_that_have_no_one_text_form_are_refused(tmp_path: Path, values: pa.Array) -> None:
     path = tmp_path / "guest.parquet"
     parquet.write_table(pa.table({"id": values}), path)
-    for read in (lambda: streamed(path), lambda: reading.read(path, ["id"])):
+    for read in (lambda: streamed(path), lambda: whole(path)):
         with pytest.raises(DataError, match=r"id column 'id' .* has the type .*; store ids as"):
             read()
 
@@ -127,7 +135,6 @@ BAD: list[Any] = [
     f"key,x\n{PLANTED},1\n",
     f"id,x\n{PLANTED},1,2\n",
     "id,x\n" + rows("a,1\n") + f"\n{PLANTED}\n",
-    f"id,x\n{PLANTED},1\n".encode("utf-16"),
     f"id,x\n{PLANTED}\xff,1\n".encode("latin-1"),
     f"id,x\n{rows('a,1')}\n{PLANTED}\xff,1\n".encode("latin-1"),
     ("id,x\n" + rows("a,1\n") + f"{PLANTED}\xff,1\n").encode("latin-1"),
@@ -142,11 +149,11 @@ def test_a_bad_file_is_said_to_be_what_it_is_said_to_be_when_read_whole(
     tmp_path: Path, content: str | bytes
 ) -> None:
     path = write(tmp_path, content)
-    with pytest.raises(DataError) as whole:
-        reading.read(path, ["id"])
+    with pytest.raises(DataError) as at_once:
+        whole(path)
     with pytest.raises(DataError) as pieces:
         streamed(path)
-    assert str(pieces.value) == str(whole.value)
+    assert str(pieces.value) == str(at_once.value)
     assert PLANTED not in str(pieces.value)
     assert pieces.value.__suppress_context__ or pieces.value.__context__ is None
 

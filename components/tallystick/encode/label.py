@@ -1,93 +1,150 @@
-"""The label as the model needs it: 0 and 1 for a classifier, a number for a regression."""
+"""The label as the model needs it: 0 and 1, one of several classes, or a number."""
+
+# N = rows of the owner, K = classes.
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tallystick.runtime.errors import DataError
-from tallystick.tables import preparation
-from tallystick.tables.preparation import Standardisation
+from tallystick.tables import fitting, preparation
+from tallystick.tables.rules import NumberRule
 
-BINARY = "binary"
-NUMBER = "number"
-_REGRESSIONS = frozenset({"linear_regression"})
+BINARY, CLASSES, NUMBER = KINDS = ("binary", "classes", "number")
+AUTO = "auto"
+MOST_CLASSES = 1024
+FEW_NUMBERS = 32
+"""Whole numbers of at most so many values are taken for classes."""
+_KIND_OF_MODEL = {
+    "linear_regression": NUMBER,
+    "linear_svm": BINARY,
+    "logistic_regression": BINARY,
+}
+Value = str | int | float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Label:
-    """The owner's label, ready to be shared."""
+    """The owner's label (or its group column), ready to be shared."""
 
+    kind: str
     values_N: NDArray[np.float64]
-    classes: tuple[str | int | float, ...] = ()
-    """What 0 and 1 stand for; empty for a regression. It stays with the owner."""
+    """Numbers, or for classes the place of each row's class."""
+    classes: tuple[Value, ...] = ()
+    """What the places stand for; empty for numbers. It stays with the owner."""
     mean: float = 0.0
     deviation: float = 1.0
-    """A regression's ``values_N * deviation + mean`` is in the label's own units."""
+    """A number's ``values_N * deviation + mean`` is in the label's own units."""
+
+    def standardised(self, name: str, train_rows: NDArray[np.int64]) -> "Label":
+        """Bring a number to mean 0 and deviation 1 among the training rows."""
+        if self.kind != NUMBER:
+            return self
+        fitted = fitting.fit_number(name, self.values_N, NumberRule(), train_rows)
+        if not fitted.transforms:
+            raise DataError(
+                f"the label {name!r} has one value alone in all training rows: there is nothing "
+                "to learn; choose another label or bring more rows"
+            )
+        (transform,) = fitted.transforms
+        assert isinstance(transform, preparation.Number)
+        return replace(
+            self,
+            values_N=transform.scaled(self.values_N),
+            mean=transform.shift,
+            deviation=transform.scale,
+        )
+
+    def require_small(self, name: str) -> None:
+        """Refuse numbers that fixed point has no room for.
+
+        Raises:
+            DataError: naming the label.
+        """
+        preparation.require_small(self.values_N[:, None], (name,))
+
+    def block(self, rows: slice) -> NDArray[np.float64]:
+        """Return what is shared of some rows: [n], or [n, K] with a one for the row's class."""
+        if self.kind != CLASSES:
+            return self.values_N[rows]
+        places_n = self.values_N[rows].astype(np.int64)
+        return np.eye(len(self.classes))[places_n]
 
 
-def kind_of(model: str) -> str:
-    """Return which kind of label a model learns."""
-    return NUMBER if model in _REGRESSIONS else BINARY
+def kind_wanted(kind: str, model: str) -> str:
+    """Return which kind of label a job asks for; "auto" where its values decide."""
+    return _KIND_OF_MODEL.get(model, AUTO) if kind == AUTO else kind
 
 
-def prepare(
-    table: pa.Table,
-    name: str,
-    *,
-    kind: str,
-    train_rows: NDArray[np.int64],
-    standardise: bool,
-) -> Label:
-    """Check the label column and turn it into numbers.
+def prepare(column: pa.ChunkedArray, name: str, *, kind: str, what: str = "label") -> Label:
+    """Check the column and turn it into numbers.
 
     Args:
-        table: the owner's aligned rows.
-        name: the label's column.
-        kind: "binary" or "number".
-        train_rows: a numeric label is standardised by these rows.
-        standardise: whether it is.
+        column: all rows of the owner.
+        name: the column's.
+        kind: "binary", "classes" or "number"; "auto" if its values decide.
+        what: what it is called in messages.
 
     Raises:
-        DataError: empty values, not two classes, or not numbers.
+        DataError: empty values, too many or too few classes, or no numbers.
     """
-    if kind == BINARY:
-        return _binary(table.column(name), name)
-    values_N1 = preparation.numbers(table, [name])
-    label = Label(values_N=values_N1[:, 0])
-    if standardise:
-        fitted = Standardisation.fit(values_N1[train_rows], [name])
-        values_N1 = fitted.apply(values_N1)
-        label = Label(values_N=values_N1[:, 0], mean=fitted.mean[0], deviation=fitted.deviation[0])
-    preparation.require_small(values_N1, [name], standardised=standardise)
-    return label
-
-
-def _binary(column: pa.ChunkedArray, name: str) -> Label:
+    if kind == AUTO:
+        kind = _guessed(column)
+    if kind == NUMBER:
+        values_N = preparation.as_numbers(column, name)
+        empty = int(np.isnan(values_N).sum())
+        if empty:
+            raise _empty(what, name, empty, len(column))
+        return Label(kind=NUMBER, values_N=values_N)
     values = column.to_pylist()
     empty = sum(value is None or value == "" or value != value for value in values)
     if empty:
-        raise DataError(
-            f"the label {name!r} is empty in {empty} of {len(values)} rows; "
-            "drop those rows or fill them"
-        )
+        raise _empty(what, name, empty, len(values))
     if not all(_is_plain(value) for value in values):
         raise DataError(
-            f"the label {name!r} holds values that are neither finite numbers, text nor booleans; "
-            "map it to two classes"
+            f"the {what} {name!r} holds values that are neither finite numbers, text nor booleans; "
+            "map it to classes"
         )
     classes = sorted(set(values))
-    if len(classes) != 2:
+    if kind == BINARY and len(classes) != 2:
         raise DataError(
-            f"the label {name!r} has {len(classes)} different values in the rows that match, and a "
-            "classifier needs exactly two; map it to two classes, or choose the model "
-            "linear_regression"
+            f"the label {name!r} has {len(classes)} different values in the rows that are used, "
+            "and this model needs exactly two; map it to two classes, or choose a model for more "
+            "classes or for numbers, such as linear_regression"
         )
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        raise DataError(
+            f"the {what} {name!r} has {len(classes)} different values, and must have from 2 to "
+            f"{MOST_CLASSES}; map it to fewer classes"
+        )
+    return coded(values, classes, BINARY if kind == BINARY else CLASSES)
+
+
+def coded(values: Sequence[Value], classes: Sequence[Value], kind: str) -> Label:
+    """Return a label by the place of each value among the classes."""
+    place = {value: float(number) for number, value in enumerate(classes)}
     return Label(
-        values_N=np.array([value == classes[1] for value in values], dtype=np.float64),
-        classes=tuple(classes),
+        kind=kind, values_N=np.array([place[value] for value in values]), classes=tuple(classes)
+    )
+
+
+def _guessed(column: pa.ChunkedArray) -> str:
+    different = len(column.unique())
+    if different == 2:
+        return BINARY
+    is_fraction = pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
+    if is_fraction or (pa.types.is_integer(column.type) and different > FEW_NUMBERS):
+        return NUMBER
+    return CLASSES
+
+
+def _empty(what: str, name: str, empty: int, rows: int) -> DataError:
+    return DataError(
+        f"the {what} {name!r} is empty in {empty} of {rows} rows; drop those rows or fill them"
     )
 
 

@@ -1,100 +1,253 @@
-"""A party's own columns, checked and prepared before anybody is dialled."""
+"""A party's own rows: read, checked and prepared by their owner, piece by piece."""
 
-# N = aligned rows, F = this party's features.
+# N = rows of this party, n = rows of one piece, F = this party's features.
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tallystick.encode import label as labels
 from tallystick.encode.label import Label
+from tallystick.runtime import events
 from tallystick.runtime.errors import ConfigError, DataError
-from tallystick.runtime.manifest import Manifest
-from tallystick.tables import preparation, reading, split
-from tallystick.tables.preparation import Preparation, Standardisation
-from tallystick.tables.split import Split
+from tallystick.runtime.progress import Progress
+from tallystick.tables import fitting, preparation
+from tallystick.tables.images import ImageSet
+from tallystick.tables.preparation import Preparation, Transform
+from tallystick.tables.rules import Rules
+from tallystick.tables.spool import Spool
 
-TABLE = "aligned.parquet"
+
+class Features(Protocol):
+    """What this party brings beside the label."""
+
+    rows: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names, as all parties see them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+
+    def fit(self, train_rows: NDArray[np.int64]) -> None:
+        """Learn from the training rows how to prepare all rows."""
+
+    def pieces(self, rows: int) -> Iterator[NDArray[np.float64]]:
+        """Give the prepared values of so many rows at a time."""
+
+
+class Columns:
+    """Features that are a table's columns.
+
+    Args:
+        spool: the table.
+        rules: what is to be done to it.
+        others: names of columns that are no features: ids, the label and the like.
+
+    Raises:
+        ConfigError: a rule is meant for no column, or for one of another kind.
+        DataError: a column cannot be used as it is.
+    """
+
+    def __init__(self, spool: Spool, rules: Rules, others: Collection[str]) -> None:
+        self.rows = spool.rows
+        self.rules = rules
+        self.spool = spool
+        self.transforms: tuple[Transform, ...] | None = None
+        """None until it is fitted."""
+        names = [name for name in spool.schema.names if name not in others]
+        self.kinds = {
+            name: fitting.kind_of(name, spool.schema.field(name).type)
+            for name in rules.chosen(names)
+        }
+        for name, kind in self.kinds.items():
+            if kind:
+                rules.of(name, kind)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what the columns became."""
+        return Preparation(transforms=self.transforms or ()).features
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many features there are."""
+        return (len(self.names),)
+
+    def fit(self, train_rows: NDArray[np.int64]) -> None:
+        """Fit column after column, and tell the owner which are left out.
+
+        Raises:
+            DataError: a column does not allow what is wanted.
+        """
+        if self.transforms is not None:
+            return
+        progress = Progress("columns fitted", len(self.kinds))
+        found: list[Transform] = []
+        for name, kind in self.kinds.items():
+            rule = self.rules.of(name, kind or "number")
+            fitted = fitting.fit(name, self.spool.column(name), rule, train_rows)
+            found += fitted.transforms
+            for note in fitted.notes:
+                events.emit("warning", message=note)
+            progress.add(1)
+        self.transforms = tuple(found)
+
+    def pieces(self, rows: int) -> Iterator[NDArray[np.float64]]:
+        """Give the prepared values of so many rows at a time."""
+        prepared = Preparation(transforms=self.transforms or ())
+        wanted = list(dict.fromkeys(transform.column for transform in prepared.transforms))
+        for piece in self.spool.pieces(rows, wanted):
+            yield prepared.apply(piece)
+
+
+class Images:
+    """Features that are images."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.rows = images.rows
+        self.names: tuple[str, ...] = (images.NAME,)
+        self.shape: tuple[int, ...] = images.shape
+        self._images = images
+
+    def fit(self, train_rows: NDArray[np.int64]) -> None:
+        """Do nothing: what is done to images is declared."""
+
+    def pieces(self, rows: int) -> Iterator[NDArray[np.float64]]:
+        """Give so many images at a time."""
+        for start in range(0, self.rows, rows):
+            yield self._images.block(slice(start, start + rows))
+
+
+class Nothing:
+    """No features: a party may hold the label alone."""
+
+    names: tuple[str, ...] = ()
+    shape: tuple[int, ...] = (0,)
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def fit(self, train_rows: NDArray[np.int64]) -> None:
+        """Do nothing."""
+
+    def pieces(self, rows: int) -> Iterator[NDArray[np.float64]]:
+        """Give nothing."""
+        yield from ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OwnColumns:
+class OwnRows:
     """What this party brings to the joint table."""
 
-    rows: int
-    parts: Split
-    features_NF: NDArray[np.float64]
+    features: Features
     label: Label | None
     """None at a party that does not hold it."""
-    preparation: Preparation
+    group: Label | None
+    """None at a party that does not hold the group column."""
+    times_N: NDArray[np.float64] | None
+    """What the rows are split by; None at a party that does not hold it."""
+    ids: tuple[pa.ChunkedArray, ...]
+    """The id columns as text, where rows have ids."""
 
-    @classmethod
-    def prepare(
-        cls,
-        folder: Path,
-        manifest: Manifest,
-        *,
-        id_columns: Sequence[str],
-        label: str,
-        label_kind: str,
-        test_fraction: float,
-        seed: int,
-        standardise: bool,
-    ) -> Self:
-        """Read the aligned table, and check and prepare every column of it.
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self.features.rows
 
-        Args:
-            folder: the aligned artifact.
-            manifest: its manifest.
-            id_columns: the columns that the rows were matched by.
-            label: the label's column, whether this party holds it or not.
-            label_kind: "binary" or "number".
-            test_fraction: of the split that follows from the seed.
-            seed: agreed by the parties.
-            standardise: by the mean and deviation of the training rows.
-
-        Raises:
-            ConfigError: the id columns are not those that the rows were matched by.
-            DataError: a column cannot be used as it is.
-        """
-        matched_by = manifest.joint.get("id_columns")
-        if matched_by != list(id_columns):
-            raise ConfigError(
-                f"id_columns must be those of the psi step, {matched_by!r}, not "
-                f"{list(id_columns)!r}: an id that is left over would be shared as a feature"
-            )
-        table = reading.read(folder / TABLE, id_columns)
-        if table.num_rows != manifest.joint.get("rows"):
-            raise DataError(
-                f"{TABLE} has not the number of rows that its manifest says; run the psi step again"
-            )
-        train_rows, test_rows = split.train_test(table.num_rows, test_fraction, seed)
-
-        names = preparation.feature_columns(table.column_names, id_columns=id_columns, label=label)
-        features_NF = preparation.numbers(table, names)
-        standardisation = None
-        if standardise:
-            standardisation = Standardisation.fit(features_NF[train_rows], names)
-            features_NF = standardisation.apply(features_NF)
-        preparation.require_small(features_NF, names, standardised=standardise)
-
-        own_label = None
-        if label in table.column_names:
-            own_label = labels.prepare(
-                table, label, kind=label_kind, train_rows=train_rows, standardise=standardise
-            )
-        return cls(
-            rows=table.num_rows,
-            parts=Split.of(table.num_rows, test=test_rows, validation=()),
-            features_NF=features_NF,
-            label=own_label,
-            preparation=Preparation(
-                features=tuple(names),
-                standardisation=standardisation,
-                label_classes=() if own_label is None else own_label.classes,
-            ),
+    def prepared(self) -> Preparation:
+        """Return what prediction needs to do the same to other rows."""
+        transforms = self.features.transforms if isinstance(self.features, Columns) else None
+        return Preparation(
+            transforms=transforms or (),
+            label_classes=self.label.classes if self.label else (),
+            groups=self.group.classes if self.group else (),
         )
+
+
+def of_table(
+    spool: Spool,
+    *,
+    rules: Rules,
+    id_columns: Sequence[str],
+    label: str,
+    label_kind: str,
+    group: str,
+    split_column: str,
+    images: Features | None = None,
+) -> OwnRows:
+    """Check a party's table, and find in it what its columns are for.
+
+    Args:
+        spool: the table.
+        rules: what is to be done to its features.
+        id_columns: the columns that name a row.
+        label: the label's column, whether this party holds it or not.
+        label_kind: "binary", "classes", "number" or "auto".
+        group: the group column, whoever holds it; empty if there is none.
+        split_column: the column that rows are split by, whoever holds it; or empty.
+        images: they stand for all columns, where the rows are images.
+
+    Raises:
+        ConfigError: a rule fits no column.
+        DataError: a column cannot be used as it is.
+    """
+    names = spool.schema.names
+    others = {*id_columns, label, group, split_column}
+    features = images or Columns(spool, rules, others)
+    return OwnRows(
+        features=features,
+        label=labels.prepare(spool.column(label), label, kind=label_kind)
+        if label in names
+        else None,
+        group=labels.prepare(spool.column(group), group, kind=labels.CLASSES, what="group column")
+        if group and group in names
+        else None,
+        times_N=_times(spool, split_column) if split_column and split_column in names else None,
+        ids=tuple(spool.column(name) for name in id_columns),
+    )
+
+
+def require_spelling(classes: Sequence[str], label: Label, name: str) -> Label:
+    """Return a label whose classes are those that the job lists, in that order.
+
+    Raises:
+        ConfigError: the label has a class that is not listed.
+    """
+    known = [str(value) for value in label.classes]
+    unknown = sum(value not in classes for value in known)
+    if unknown:
+        raise ConfigError(
+            f"label_classes lists {json.dumps(list(classes))}, and the label {name!r} has "
+            f"{unknown} more; list all of them, spelt as in the data"
+        )
+    if label.kind == labels.BINARY and len(classes) != 2:
+        raise ConfigError("label_classes must list two classes for this model")
+    place_K = np.array([classes.index(value) for value in known], dtype=np.float64)
+    return Label(
+        kind=label.kind,
+        values_N=place_K[label.values_N.astype(np.int64)],
+        classes=tuple(classes),
+    )
+
+
+def _times(spool: Spool, name: str) -> NDArray[np.float64]:
+    column = spool.column(name)
+    if fitting.kind_of(name, column.type) == "date":
+        times_N = preparation.date_part(column, "days")
+    else:
+        times_N = preparation.as_numbers(column, name)
+    empty = int(np.isnan(times_N).sum())
+    if empty:
+        raise DataError(
+            f"the column {name!r}, by which rows are split, is empty in {empty} of {len(times_N)} "
+            "rows; fill them or split in another way"
+        )
+    return times_N

@@ -191,7 +191,9 @@ def _report(
     history = session.history(model.manifest.history)
     owners: dict[str, list[str]] = {party: [] for party in session.parties}
     for column in joint["columns"]:
-        owners[column["owner"]].append(column["name"].removeprefix(f"{column['owner']}."))
+        # Where parties hold different rows, every column is everybody's.
+        for party in [column["owner"]] if column["owner"] else session.parties:
+            owners[party].append(column["name"].removeprefix(f"{party}."))
     return Report(
         session=session.name,
         party=session.party,

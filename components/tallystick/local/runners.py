@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from tallystick.images import PARTY
-from tallystick.job import PATHS, Job
+from tallystick.job import ADDRESS, PATHS_WITHIN, Job
 from tallystick.local.workspace import Workspace, free_ports
 from tallystick.runtime.configuration import JSON
 from tallystick.runtime.errors import ConfigError
@@ -133,19 +133,35 @@ class Containers(Processes):
         self, name: str, arguments: Mapping[str, JSON], environment: Mapping[str, str]
     ) -> list[str]:
         """Run the pipeline, each step a container of its own."""
-        tables = [str(arguments[key]) for key in PATHS if arguments.get(key)]
+        tables = [arguments.get("data")]
+        images = arguments.get("images")
+        if isinstance(images, dict):
+            tables += [images.get(key) for key in PATHS_WITHIN["images"]]
         command = super().party(name, {**arguments, "image": self._image}, environment)
-        return [*command, self._place(name, tables, environment)]
+        place = self._place(name, tables, environment, checkpoints=arguments.get("checkpoints"))
+        return [*command, place]
 
-    def _place(self, name: str, tables: list[str], environment: Mapping[str, str]) -> str:
+    def _place(
+        self,
+        name: str,
+        tables: Iterable[JSON],
+        environment: Mapping[str, str],
+        checkpoints: JSON = None,
+    ) -> str:
         workspace = self._workspace
-        seen = [workspace.consortium, workspace.identity(name), *map(Path, tables)]
+        seen = [workspace.consortium, workspace.identity(name)]
+        seen += [Path(table) for table in tables if isinstance(table, str)]
+        written = [str(workspace.of(name))]
+        if isinstance(checkpoints, str) and checkpoints and not ADDRESS.match(checkpoints):
+            Path(checkpoints).mkdir(parents=True, exist_ok=True)
+            self._docker.own(checkpoints)
+            written.append(checkpoints)
         kept = ("MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
         return self._docker.Place(
             run=self._run,
             name=name,
             # A table that is not there is the step's to complain of.
             read=[str(path) for path in seen if path.exists()],
-            write=[str(workspace.of(name))],
+            write=written,
             environment={key: environment[key] for key in kept if key in environment},
         ).encode()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from tallystick.psi.intake import OwnIds
-from tallystick.psi.progress import Progress
+from tallystick.runtime.progress import Progress
 from tallystick.tables.arrays import numbers
 from tallystick.tables.streaming import Source
 

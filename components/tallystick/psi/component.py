@@ -1,5 +1,7 @@
 """The KFP definition of the step ``psi``."""
 
+from typing import Any
+
 from kfp import dsl
 
 from tallystick import images
@@ -10,6 +12,7 @@ def psi(
     party: str,
     session: str,
     data: str,
+    reading: dict[str, Any],
     id_columns: list[str],
     normalise: list[str],
     on_duplicate: str,
@@ -33,7 +36,10 @@ def psi(
     Args:
         party: The name of the party that runs this task, as the consortium file spells it.
         session: The name of this joint run, the same at every party.
-        data: Path of this party's own table, CSV or Parquet. It never leaves the party.
+        data: This party's own table, CSV or Parquet: a path, a folder or an s3:// or gs:// address.
+            It never leaves the party.
+        reading: How this party's table is written, where the file does not show it: delimiter,
+            quote, encoding, decimal, missing, types.
         id_columns: Names of the columns that together identify a row, the same at every party.
         normalise: What is done to ids before they are compared, the same at every party: some of
             nfkc, strip, case, integer.

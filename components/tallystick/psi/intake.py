@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tallystick.psi import shapes
 from tallystick.psi.profile import Profile
-from tallystick.psi.progress import Progress
 from tallystick.psi.pseudonyms import KEY_BYTES
 from tallystick.psi.runs import Rows, SortedRuns
 from tallystick.psi.store import IdStore
@@ -22,6 +21,7 @@ from tallystick.psi.tasks import Work
 from tallystick.psi.workers import Workers
 from tallystick.runtime.dealer.matching import num_ranges
 from tallystick.runtime.errors import DataError
+from tallystick.runtime.progress import Progress
 from tallystick.tables import ids, reading
 from tallystick.tables.arrays import numbers
 from tallystick.tables.streaming import Restart, Source
@@ -93,7 +93,7 @@ def take_in(
         except Restart:
             taking.close()
     if taking.rows == 0:
-        raise reading.no_rows(source.path)
+        raise reading.no_rows(source.name)
     kept = None if any(taking.empty) else _kept(taking.names, taking.rows)
     taking.names.close()
     duplicates = 0 if kept is None else taking.rows - int(kept.sum())

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from tallystick.runtime.errors import DataError
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
 from tallystick.tables import ids
+from tallystick.tables.dialect import Dialect
 from tallystick.tables.streaming import Source
 
 PROTOCOLS = {"aided": aided.intersect, "ecdh": ecdh.intersect}
@@ -28,8 +29,10 @@ SUSPICIOUS_PART = 0.01
 class Config(StepConfig):
     """What the psi step is told."""
 
-    data: Path
-    """This party's CSV or Parquet file."""
+    data: str
+    """Where this party's table lies; see :mod:`tallystick.tables.files`."""
+    reading: dict[str, Any] = field(default_factory=dict)
+    """How it is written; see :class:`~tallystick.tables.dialect.Dialect`."""
     id_columns: tuple[str, ...]
     """The columns that together name a row, in the same order at every party."""
     min_intersection: int
@@ -49,10 +52,13 @@ class Config(StepConfig):
     aligned: Path
     """Where the aligned artifact is written."""
 
+    LOCAL = StepConfig.LOCAL | {"data"}
+
     def __post_init__(self) -> None:
         """Check ranges."""
         StepConfig.__post_init__(self)
-        named = all(name.strip() for name in self.id_columns)
+        self.require(bool(self.data), "data", "the place of this party's table")
+        named = all(column.strip() for column in self.id_columns)
         unique = len(set(self.id_columns)) == len(self.id_columns)
         self.require(
             bool(self.id_columns) and named and unique, "id_columns", "one or more different names"
@@ -62,12 +68,12 @@ class Config(StepConfig):
             ids.FORMS
         )
         self.require(known, "normalise", f"a list of some of {', '.join(ids.FORMS)}")
-        for field, allowed in (
+        for name, allowed in (
             ("on_duplicate", ON_DUPLICATE),
             ("protocol", tuple(PROTOCOLS)),
             ("result", RESULTS),
         ):
-            self.require(getattr(self, field) in allowed, field, f"one of {', '.join(allowed)}")
+            self.require(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}")
         self.require(
             bool(self.receiver) == (self.result == "receiver"),
             "receiver",
@@ -96,7 +102,7 @@ def run(config: Config) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with Workers(cores()) as workers:
         own = intake.take_in(
-            Source(config.data, config.id_columns),
+            Source(config.data, config.id_columns, Dialect.parse(config.reading)),
             forms=config.normalise,
             keep_first=config.on_duplicate == "first",
             folder=folder,
@@ -152,6 +158,7 @@ def _write(session: Session, config: Config, own: intake.OwnIds, matches: Matche
     folder = session.output(config.aligned)
     folder.mkdir(parents=True, exist_ok=True)
     agreed: dict[str, Any] = {"id_columns": list(config.id_columns), "result": config.result}
+    agreed["normalise"] = [form for form in ids.FORMS if form in config.normalise]
     if config.result == "receiver":
         agreed["receiver"] = config.receiver
     learnt: dict[str, Any] = {} if matches.size is None else {"rows": matches.size}

@@ -76,7 +76,7 @@ class StepConfig:
                 values[field.name] = _as_declared(
                     field.name, hints[field.name], arguments[field.name]
                 )
-            elif field.default is dataclasses.MISSING:
+            elif field.default is field.default_factory is dataclasses.MISSING:
                 raise ConfigError(f"{cls.__module__}: the parameter {field.name!r} is missing")
         return cls(**values)
 
@@ -103,6 +103,10 @@ def _as_declared(name: str, hint: Any, value: Any) -> Any:
         if not isinstance(path, str | Path) or not str(path):
             raise ConfigError(f"{name} must be a path, not {value!r}")
         return Path(path)
+    if hint == Path | None:
+        return None if value is None else _as_declared(name, Path, value)
+    if typing.get_origin(hint) is dict and isinstance(value, Mapping):
+        return dict(value)
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int | float) and not isinstance(value, bool):
@@ -111,8 +115,8 @@ def _as_declared(name: str, hint: Any, value: Any) -> Any:
         return int(value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if hint is str and isinstance(value, str):
-        return value
+    if hint is str and isinstance(value, str | Path):
+        return str(value)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
         (item, _) = typing.get_args(hint)
         return tuple(_as_declared(f"an entry of {name}", item, entry) for entry in value)

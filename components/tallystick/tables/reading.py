@@ -1,74 +1,51 @@
-"""Read a party's CSV or Parquet file whole: ids as they are written, and no value in any error.
+"""How a party's CSV or Parquet file is read: ids as they are written, no value in any error.
 
 Id columns are text from the first moment on, so that ``007`` and ``7`` stay two ids. The other
-columns get the types that the file holds (Parquet) or shows (CSV). A file that is too large for
-that is read piece by piece: see :mod:`tallystick.tables.streaming`.
+columns get the types that the job declares, or else those that the file holds (Parquet) or shows
+(CSV). Files are read piece by piece: see :mod:`tallystick.tables.streaming`.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv, parquet
+from pyarrow import csv
 
 from tallystick.runtime.errors import DataError
+from tallystick.tables.dialect import Dialect, not_text
+from tallystick.tables.files import File
 
 # UnicodeDecodeError is what a byte that is no text gives when it stands in the header.
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A"]
+"""What stands for no value in a CSV column of numbers or dates."""
 _PARQUET_MAGIC = b"PAR1"
 # pandas writes its row index as a column of this name.
 _INDEX_COLUMN = "__index_level_"
 _LOOKS_LIKE_A_NAME = re.compile(r"[^\W\d][\w .()/%-]{0,63}")
 _MOST_NAMES_SHOWN = 40
+_TYPES = {"number": pa.float64(), "category": pa.string(), "date": pa.timestamp("s")}
 
 
-def read(path: Path, id_columns: Sequence[str]) -> pa.Table:
-    """Read a CSV or Parquet file; which of the two it is shows in its first bytes.
-
-    Args:
-        path: the file. CSV is UTF-8, separated by commas, with column names in the first row;
-            an ending such as ``.gz`` means that it is compressed.
-        id_columns: names of the columns that are read as text.
-
-    Returns:
-        pyarrow Table of one row or more, its column names unique.
-
-    Raises:
-        DataError: the file is missing, empty or malformed, a name stands twice, an id column is
-            missing or has a type that has no one text form.
-    """
-    table = _read_parquet(path, id_columns) if is_parquet(path) else _read_csv(path, id_columns)
-    if table.num_rows == 0:
-        raise no_rows(path)
-    return table
-
-
-def is_parquet(path: Path) -> bool:
+def is_parquet(file: File) -> bool:
     """Say whether a file is Parquet, by its first bytes; what is not is taken for CSV.
 
     Raises:
-        DataError: the file is missing, empty, no file, or Parquet by its name alone.
+        DataError: the file is empty, or Parquet by its name alone.
     """
-    if not path.exists():
-        raise DataError(f"there is no file {path.name!r}; check the data path")
-    if not path.is_file():
-        raise DataError(f"{path.name!r} is not a file; give the path of a CSV or Parquet file")
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_PARQUET_MAGIC))
-    except OSError:
-        raise DataError(f"{path.name!r} cannot be opened; check its permissions") from None
+    start = file.head(plain=False)[: len(_PARQUET_MAGIC)]
     if not start:
-        raise DataError(f"{path.name!r} is empty; check that it was written")
-    if start != _PARQUET_MAGIC and path.suffix in (".parquet", ".pq"):
-        raise DataError(f"{path.name!r} is not a Parquet file, whatever its name; write it again")
+        raise DataError(f"{file.name!r} is empty; check that it was written")
+    if start != _PARQUET_MAGIC and file.name.endswith((".parquet", ".pq")):
+        raise DataError(f"{file.name!r} is not a Parquet file, whatever its name; write it again")
     return start == _PARQUET_MAGIC
 
 
 def csv_options(
+    file: File,
+    dialect: Dialect,
     id_columns: Sequence[str],
     malformed: list[csv.InvalidRow],
     types: Mapping[str, pa.DataType] | None = None,
@@ -76,6 +53,8 @@ def csv_options(
     """Return Arrow's options for a party's CSV file.
 
     Args:
+        file: its beginning shows its delimiter and its encoding.
+        dialect: what its owner declares.
         id_columns: these are text.
         malformed: takes the first row that has not the right number of fields.
         types: of other columns that are not to be guessed, by name.
@@ -85,58 +64,92 @@ def csv_options(
         malformed.append(row)
         return "error"
 
-    known = {**(types or {}), **dict.fromkeys(id_columns, pa.string())}
+    head = file.head(plain=True)
+    declared = {name: arrow_type(kind) for name, kind in dialect.types.items()}
+    known = {**declared, **(types or {}), **dict.fromkeys(id_columns, pa.string())}
+    forms = [kind.removeprefix("date:") for kind in dialect.types.values() if ":" in kind]
     return {
         # One thread, for only then does Arrow know the number of a malformed row.
-        "read_options": csv.ReadOptions(use_threads=False),
-        "parse_options": csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
-        "convert_options": csv.ConvertOptions(column_types=known),
+        "read_options": csv.ReadOptions(use_threads=False, encoding=dialect.encoding_of(head)),
+        "parse_options": csv.ParseOptions(
+            delimiter=dialect.delimiter_of(head, file.name),
+            quote_char=dialect.quote or False,
+            newlines_in_values=bool(dialect.quote),
+            invalid_row_handler=keep,
+        ),
+        "convert_options": csv.ConvertOptions(
+            column_types=known,
+            null_values=[*MISSING, *dialect.missing],
+            decimal_point=dialect.decimal,
+            timestamp_parsers=[csv.ISO8601, *dict.fromkeys(forms)],
+        ),
     }
 
 
-def unreadable_csv(path: Path, malformed: Sequence[csv.InvalidRow]) -> DataError:
+def arrow_type(kind: str) -> pa.DataType:
+    """Return the type of a column that is declared a number, a category or a date."""
+    return _TYPES[kind.partition(":")[0]]
+
+
+def declared(batch: pa.RecordBatch, dialect: Dialect, ids: Sequence[str]) -> pa.RecordBatch:
+    """Return a piece with the types and the missing values that its owner declares.
+
+    Raises:
+        DataError: a column cannot be turned into what was declared.
+    """
+    for index, field in enumerate(batch.schema):
+        if field.name in ids:
+            continue
+        column, kind = batch.column(index), dialect.types.get(field.name)
+        if dialect.missing and (
+            pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ):
+            gone = pc.is_in(column, value_set=pa.array(dialect.missing, field.type))
+            column = pc.if_else(gone, pa.scalar(None, field.type), column)
+        if kind is not None:
+            column = _cast(column, field.name, kind)
+        if column is not batch.column(index):
+            batch = batch.set_column(index, field.name, column)
+    return batch
+
+
+def _cast(column: pa.Array, name: str, kind: str) -> pa.Array:
+    try:
+        if kind.startswith("date:") and pa.types.is_string(column.type):
+            return pc.strptime(column, format=kind.removeprefix("date:"), unit="s")
+        return column.cast(arrow_type(kind))
+    except pa.ArrowException:
+        raise not_as_declared(name, kind) from None
+
+
+def not_as_declared(name: str, kind: str) -> DataError:
+    """Say that a column is not what ``reading.types`` says."""
+    return DataError(
+        f"column {name!r} holds values that are no {kind}, as reading.types declares it; correct "
+        "them, or name what stands for no value in reading.missing"
+    )
+
+
+def unreadable_csv(name: str, malformed: Sequence[csv.InvalidRow]) -> DataError:
     """Say what is wrong with a CSV file. Arrow's own messages quote the row: they go no further."""
     if malformed:
         row = malformed[0]
         return DataError(
-            f"row {row.number} of {path.name!r} has {row.actual_columns} fields where the "
+            f"row {row.number} of {name!r} has {row.actual_columns} fields where the "
             f"first row has {row.expected_columns} (the header is row 1, blank lines are not "
-            "counted); mend that row, or quote the fields that hold a comma"
+            "counted); mend that row, or quote the fields that hold the delimiter"
         )
-    return DataError(
-        f"{path.name!r} cannot be read as CSV; save it as comma-separated text in UTF-8"
-    )
+    return not_text(name)
 
 
-def damaged_parquet(path: Path) -> DataError:
+def damaged_parquet(name: str) -> DataError:
     """Say that a Parquet file cannot be read."""
-    return DataError(f"{path.name!r} is a damaged Parquet file; write it again")
+    return DataError(f"{name!r} is a damaged Parquet file; write it again")
 
 
-def no_rows(path: Path) -> DataError:
+def no_rows(name: str) -> DataError:
     """Say that a file is empty but for its header."""
-    return DataError(f"{path.name!r} has column names but no rows; check that it was written")
-
-
-def _read_csv(path: Path, id_columns: Sequence[str]) -> pa.Table:
-    malformed: list[csv.InvalidRow] = []
-    try:
-        table = csv.read_csv(str(path), **csv_options(id_columns, malformed))
-        names = table.column_names
-    except UNREADABLE:
-        raise unreadable_csv(path, malformed) from None
-    check_names(names, id_columns, path.name)
-    return table
-
-
-def _read_parquet(path: Path, id_columns: Sequence[str]) -> pa.Table:
-    try:
-        with parquet.ParquetFile(path) as file:
-            check_names(file.schema_arrow.names, id_columns, path.name)
-            table = file.read().replace_schema_metadata(None)
-        return plain(table, id_columns, path.name)
-    except UNREADABLE:
-        raise damaged_parquet(path) from None
+    return DataError(f"{name!r} has column names but no rows; check that it was written")
 
 
 def plain(table: pa.Table, id_columns: Sequence[str], file: str) -> pa.Table:
@@ -174,15 +187,15 @@ def _as_text(column: pa.ChunkedArray, name: str, file: str) -> pa.ChunkedArray:
     return column.cast(pa.string())
 
 
-def check_names(names: Sequence[str], id_columns: Sequence[str], file: str) -> None:
-    """Refuse what cannot be told apart or found by name."""
+def check_names(names: Sequence[str], wanted: Sequence[str], file: str) -> None:
+    """Refuse what cannot be told apart, and a table that lacks a column that must be there."""
     for number, name in enumerate(names, start=1):
         if not name.strip() or name.startswith(_INDEX_COLUMN):
             raise DataError(
                 f"column {number} of {file!r} has no name (a row index that was saved along?); "
                 "name it or leave it out"
             )
-    missing = [name for name in id_columns if name not in names]
+    missing = [name for name in wanted if name not in names]
     if missing:
         raise DataError(f"{file!r} has no column {missing[0]!r}; {_those_there_are(names)}")
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -105,29 +105,36 @@ def permutation(rows: int, purpose: str, seed: int) -> NDArray[np.int64]:
     return result
 
 
-def train_test(
-    rows: int, test_fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split range(rows) in two.
+def cut(order_N: NDArray[np.int64], test_fraction: float, validation_fraction: float = 0) -> Split:
+    """Split rows that stand in some order: the first of them test, the next validate.
 
     Args:
-        rows: how many there are.
+        order_N: a permutation of the rows.
         test_fraction: about this part is for the test; in (0, 1).
-        seed: agreed by the parties.
+        validation_fraction: about this part is for validation; in [0, 1).
 
     Returns:
-        train_rows and test_rows: positions, ascending, one or more each.
+        A split with one test row or more and one training row or more.
 
     Raises:
         DataError: there are fewer than two rows.
     """
+    rows = len(order_N)
     if rows < 2:
         raise DataError(
             f"{rows} rows cannot be split into training and test rows; bring more rows that match"
         )
     num_test = min(max(round(rows * test_fraction), 1), rows - 1)
-    shuffled = permutation(rows, "train-test split", seed)
-    return np.sort(shuffled[num_test:]), np.sort(shuffled[:num_test])
+    num_validation = min(round(rows * validation_fraction), rows - 1 - num_test)
+    return Split.of(
+        rows, test=order_N[:num_test], validation=order_N[num_test : num_test + num_validation]
+    )
+
+
+def by_number(rows: int, seed: int, test_fraction: float, validation_fraction: float = 0) -> Split:
+    """Split range(rows) by the seed and the rows' numbers alone; see :func:`cut`."""
+    order_N = permutation(rows, "train-test split", seed)
+    return cut(order_N, test_fraction, validation_fraction)
 
 
 def batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

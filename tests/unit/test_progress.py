@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from tallystick.psi import progress
-from tallystick.psi.progress import Progress
+from tallystick.runtime import progress
+from tallystick.runtime.progress import Progress
 
 
 def test_progress_tells_done_total_and_the_time_left(

@@ -1,0 +1,102 @@
+"""Take in a party's rows and check what can be checked, before anybody is dialled."""
+
+from dataclasses import replace
+
+from tallystick.encode import horizontal, own
+from tallystick.encode import label as labels
+from tallystick.encode.config import Config
+from tallystick.encode.layout import HORIZONTAL
+from tallystick.encode.own import Columns, OwnRows
+from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.runtime.manifest import Manifest
+from tallystick.tables import images
+from tallystick.tables.dialect import Dialect
+from tallystick.tables.images import ImageRules, ImageSet
+from tallystick.tables.rules import Rules
+from tallystick.tables.spool import Spool
+from tallystick.tables.streaming import Source
+
+TABLE = "aligned.parquet"
+
+
+def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
+    """Read and check this party's rows.
+
+    Args:
+        config: of the step.
+        aligned: what psi says of the rows; None where they need no matching.
+
+    Raises:
+        ConfigError: the job asks for what does not go together, or for a column that is not there.
+        DataError: the rows cannot be read, or not be used as they are.
+    """
+    rules = Rules.parse(config.preparation, standardise=config.standardise)
+    image_rules = ImageRules.parse(config.images)
+    if aligned is not None:
+        assert config.aligned is not None
+        matched_by = aligned.joint.get("id_columns")
+        if matched_by != list(config.id_columns):
+            raise ConfigError(
+                f"id_columns must be those of the psi step, {matched_by!r}, not "
+                f"{list(config.id_columns)!r}: an id that is left over would be shared as a feature"
+            )
+        source = Source(config.aligned / TABLE, config.id_columns)
+    elif images.holds_images(config.data):
+        return _checked(config, _image_rows(config, image_rules))
+    else:
+        dialect = Dialect.parse(config.reading)
+        source = Source(config.data, config.id_columns, dialect)
+    spool = Spool.fill(source, config.shares.parent)
+    if aligned is not None and spool.rows != aligned.joint.get("rows"):
+        raise DataError(
+            f"{TABLE} has not the number of rows that its manifest says; run the psi step again"
+        )
+    named = None
+    if image_rules.column:
+        if image_rules.column not in spool.schema.names:
+            raise DataError(f"there is no column {image_rules.column!r}, which images.column names")
+        named = own.Images(images.named_files(spool.column(image_rules.column), image_rules))
+    rows = own.of_table(
+        spool,
+        rules=rules,
+        id_columns=config.id_columns,
+        label=config.label,
+        label_kind=labels.kind_wanted(config.label_kind, config.model),
+        group=config.group,
+        split_column=config.split_column,
+        images=named,
+    )
+    return _checked(config, rows)
+
+
+def _image_rows(config: Config, rules: ImageRules) -> OwnRows:
+    """Read images, or labels that lie in a file of their own."""
+    found = images.open_set(config.data, rules)
+    values = found.labels if isinstance(found, ImageSet) else found
+    kind = labels.kind_wanted(config.label_kind, config.model)
+    features = own.Images(found) if isinstance(found, ImageSet) else own.Nothing(len(found))
+    return OwnRows(
+        features=features,
+        label=labels.prepare(values, config.label, kind=kind) if values is not None else None,
+        group=None,
+        times_N=None,
+        ids=(),
+    )
+
+
+def _checked(config: Config, rows: OwnRows) -> OwnRows:
+    """Check what depends on the layout, and give the label the classes that are agreed."""
+    label = rows.label
+    if label is not None and label.classes and config.label_classes:
+        label = own.require_spelling(config.label_classes, label, config.label)
+    if config.layout == HORIZONTAL:
+        if rows.label is not None and rows.label.classes and not config.label_classes:
+            raise ConfigError(
+                "with layout: horizontal every party has labels of its own; list the classes in "
+                "label_classes, the same at every party"
+            )
+        if config.group:
+            raise ConfigError("group is not to be had with layout: horizontal yet; leave it out")
+        if isinstance(rows.features, Columns):
+            horizontal.require_summable(rows.features)
+    return replace(rows, label=label)

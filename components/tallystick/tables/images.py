@@ -1,0 +1,307 @@
+"""Images as a table's rows: a folder by class, named files, or arrays (IDX, NPY, NPZ).
+
+==================================  ============================================================
+what                                how its images and labels are found
+==================================  ============================================================
+a folder of folders                 each folder is a class, its name is the label; in name order
+a folder of PNG, JPEG, BMP, TIFF    in name order; no label
+IDX, as MNIST is published          ``...idx3-ubyte``, gzip or not; labels in a file of their own
+``.npy``                            [N, H, W], [N, H, W, C] or [N, C, H, W]; labels in their own
+``.npz``                            the same under ``images`` (or ``x``), labels under ``labels``
+                                    (or ``y``)
+a column of file names              in the order of the table's rows, in a folder that is named
+==================================  ============================================================
+
+A pixel becomes a number from 0 to 1, and then what ``mean`` and ``deviation`` make of it.
+"""
+
+# N = images, n = some of them, C = channels, H = height, W = width.
+
+import gzip
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.tables import preparation
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_MOST_CHANNELS = 4
+_COLOURS = {"grey": "L", "rgb": "RGB"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRules:
+    """How images become numbers: the ``images`` of a job, the same for all images of a model."""
+
+    size: tuple[int, ...] = ()
+    """Height and width that every image is brought to; by default they must be alike."""
+    colour: str = ""
+    """grey or rgb; by default what the first image has."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted from every pixel, once for all channels or for each."""
+    deviation: tuple[float, ...] = (1.0,)
+    """Divides every pixel, once for all channels or for each."""
+    labels: str = ""
+    """A file of labels, in the order of the images: IDX or NPY."""
+    folder: str = ""
+    """Where the files lie that a column names."""
+    column: str = ""
+    """The column of the table that names each row's file."""
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Self:
+        """Take them from the parameter of a job.
+
+        Raises:
+            ConfigError: names the key, and what is allowed.
+        """
+        known = set(cls.__dataclass_fields__)
+        if unknown := sorted(given.keys() - known):
+            raise ConfigError(
+                f"images has no key {unknown[0]!r}; it knows {', '.join(sorted(known))}"
+            )
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
+        }
+        for key in ("labels", "folder", "column", "colour"):
+            if not isinstance(values.get(key, ""), str):
+                raise ConfigError(f"images.{key} must be text")
+        for key in ("mean", "deviation"):
+            value = values.get(key, (1.0,))
+            values[key] = value if isinstance(value, tuple) else (value,)
+            if not all(_is_number(v) and (v > 0 or key == "mean") for v in values[key]):
+                raise ConfigError(f"images.{key} must be a number, or one for each channel")
+            if key not in given:
+                del values[key]
+        size = values.get("size", ())
+        if size and not (len(size) == 2 and all(_is_number(s) and 1 <= s <= 4096 for s in size)):
+            raise ConfigError("images.size must be height and width, each from 1 to 4096")
+        values["size"] = tuple(int(length) for length in size)
+        if values.get("colour", "") not in ("", *_COLOURS):
+            raise ConfigError(f"images.colour must be one of {', '.join(_COLOURS)}")
+        if bool(values.get("column")) != bool(values.get("folder")):
+            raise ConfigError("images.column and images.folder go together; give both or neither")
+        return cls(**values)
+
+
+class ImageSet:
+    """A party's images, in the order of its rows.
+
+    Args:
+        rules: how they become numbers.
+        pixels: all of them, [N, H, W] or with channels; None where they lie in files.
+        files: one for each row, where they do.
+        labels: what the images themselves say, if they say it.
+
+    Raises:
+        DataError: there is no image, or they cannot be brought to one shape.
+    """
+
+    NAME = "image"
+
+    def __init__(
+        self,
+        rules: ImageRules,
+        *,
+        pixels: NDArray[Any] | None = None,
+        files: Sequence[Path] = (),
+        labels: pa.ChunkedArray | None = None,
+    ) -> None:
+        self.labels = labels
+        self.rows = len(files) if pixels is None else len(pixels)
+        self._rules = rules
+        self._files = files
+        self._pixels = None if pixels is None else _channels_last(pixels)
+        if not self.rows:
+            raise DataError("there are no images; check the data path")
+        if labels is not None and len(labels) != self.rows:
+            raise DataError(f"{self.rows} images have {len(labels)} labels; each must have one")
+        height, width, channels = self._image(0).shape
+        for name in ("mean", "deviation"):
+            if len(getattr(rules, name)) not in (1, channels):
+                raise ConfigError(
+                    f"images.{name} must hold one number or {channels}, one for each channel"
+                )
+        self.shape = (channels, height, width)
+
+    def block(self, rows: slice) -> NDArray[np.float64]:
+        """Return some images as they are shared: float64 [n, C * H * W].
+
+        Raises:
+            DataError: an image has another shape than the first.
+        """
+        images = [self._image(row) for row in range(*rows.indices(self.rows))]
+        channels, height, width = self.shape
+        for image in images:
+            if image.shape != (height, width, channels):
+                raise DataError(
+                    f"the images are not of one shape: one is {image.shape[0]} x {image.shape[1]} "
+                    f"with {image.shape[2]} channels, the first {height} x {width} with "
+                    f"{channels}; give images.size and images.colour"
+                )
+        scaled = (np.stack(images) - np.array(self._rules.mean)) / np.array(self._rules.deviation)
+        found_nCHW: NDArray[np.float64] = scaled.transpose(0, 3, 1, 2).reshape(len(images), -1)
+        preparation.require_small(found_nCHW, (self.NAME,) * math.prod(self.shape))
+        return found_nCHW
+
+    def _image(self, row: int) -> NDArray[np.float64]:
+        """Return one image [H, W, C], from 0 to 1."""
+        from PIL import Image
+
+        rules = self._rules
+        if self._pixels is not None and not rules.size and not rules.colour:
+            return _unit(self._pixels[row])
+        try:
+            if self._pixels is None:
+                image: Any = Image.open(self._files[row])
+            else:
+                pixels = self._pixels[row]
+                image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+            mode = _COLOURS.get(rules.colour) or (
+                "L" if image.mode in ("1", "L", "I;16") else "RGB"
+            )
+            image = image.convert(mode)
+            if rules.size:
+                image = image.resize(rules.size[::-1], Image.Resampling.BILINEAR)
+            found = np.asarray(image)
+        except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+            raise DataError(
+                f"image {row + 1} of {self.rows} cannot be read; check that it is a whole image of "
+                f"a known kind ({', '.join(SUFFIXES)})"
+            ) from None
+        return _unit(found if found.ndim == 3 else found[:, :, None])
+
+
+def holds_images(location: str) -> bool:
+    """Say whether images or arrays lie at a location, and no table."""
+    path = Path(location)
+    if path.is_dir():
+        return any(entry.suffix.lower() in SUFFIXES for entry in _within(path))
+    plain = path.name.lower().removesuffix(".gz")
+    return plain.endswith((".npz", ".npy", "-ubyte", ".idx", *SUFFIXES))
+
+
+def open_set(location: str, rules: ImageRules) -> ImageSet | pa.ChunkedArray:
+    """Open what lies at a location: images, or labels alone.
+
+    Raises:
+        DataError: it is missing, damaged, or of another kind.
+    """
+    path = Path(location)
+    labels = _labels(_array(Path(rules.labels), "labels")) if rules.labels else None
+    if path.is_dir():
+        files = [entry for entry in _within(path) if entry.suffix.lower() in SUFFIXES]
+        if labels is None and all(entry.parent != path for entry in files):
+            classes = [entry.relative_to(path).parts[0] for entry in files]
+            labels = pa.chunked_array([pa.array(classes, pa.string())])
+        return ImageSet(rules, files=files, labels=labels)
+    if path.suffix == ".npz":
+        pixels = _array(path, "images")
+        with np.load(path, allow_pickle=False) as content:
+            if labels is None and {"labels", "y"} & set(content.files):
+                labels = _labels(_array(path, "labels"))
+        return ImageSet(rules, pixels=pixels, labels=labels)
+    array = _array(path, "images")
+    if array.ndim == 1:
+        return _labels(array)
+    return ImageSet(rules, pixels=array, labels=labels)
+
+
+def named_files(names: pa.ChunkedArray, rules: ImageRules) -> ImageSet:
+    """Return the images that a column names.
+
+    Raises:
+        DataError: a file is missing, or lies outside the folder.
+    """
+    folder = Path(rules.folder).resolve()
+    files = [folder / str(name) for name in names.to_pylist()]
+    bad = sum(not (f.resolve().is_relative_to(folder) and f.is_file()) for f in files)
+    if bad:
+        raise DataError(
+            f"column {rules.column!r} names no file of images.folder in {bad} of {len(files)} "
+            "rows; check the folder and the names"
+        )
+    return ImageSet(rules, files=files)
+
+
+def _within(path: Path) -> list[Path]:
+    """Return the files of a folder and of its folders, in an order that is the same everywhere."""
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    inner = [file for e in entries if e.is_dir() for file in e.iterdir() if file.is_file()]
+    return sorted([*(e for e in entries if e.is_file()), *inner], key=lambda e: e.as_posix())
+
+
+def _array(path: Path, what: str) -> NDArray[Any]:
+    aliases = {"images": ("images", "x"), "labels": ("labels", "y")}[what]
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as content:
+                name = next(name for name in aliases if name in content.files)
+                found: NDArray[Any] = content[name]
+        elif path.suffix == ".npy":
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            found = _idx(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path.name!r}; check the data path") from None
+    except StopIteration:
+        raise DataError(
+            f"{path.name!r} holds no array {' or '.join(map(repr, aliases))}; name it so"
+        ) from None
+    except (OSError, ValueError, EOFError, KeyError, IndexError):
+        raise DataError(
+            f"{path.name!r} cannot be read as an array; write it again as NPY, NPZ or IDX"
+        ) from None
+    if found.dtype.kind not in "uif" and what == "images":
+        raise DataError(f"{path.name!r} holds no numbers, and so no images")
+    if found.ndim not in (1, 3, 4):
+        raise DataError(
+            f"{path.name!r} holds an array of {found.ndim} dimensions; images have 3 or 4 "
+            "(N, H, W and channels), labels 1"
+        )
+    return found
+
+
+def _idx(path: Path) -> NDArray[Any]:
+    raw = path.read_bytes()
+    content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    if content[:2] != b"\0\0" or len(content) < 4:
+        raise ValueError("no IDX")
+    dtype, dimensions = np.dtype(_IDX_TYPES[content[2]]), content[3]
+    begin = 4 + 4 * dimensions
+    shape = np.frombuffer(content, ">u4", dimensions, 4).astype(int)
+    found = np.frombuffer(content, dtype, offset=begin)
+    return found.reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _labels(array: NDArray[Any]) -> pa.ChunkedArray:
+    if array.ndim != 1:
+        raise DataError("labels must be an array of one dimension, one for each image")
+    return pa.chunked_array([pa.array(array.tolist())])
+
+
+def _channels_last(pixels: NDArray[Any]) -> NDArray[Any]:
+    if pixels.ndim == 3:
+        return pixels[:, :, :, None]
+    if pixels.shape[3] > _MOST_CHANNELS and pixels.shape[1] <= _MOST_CHANNELS:
+        return pixels.transpose(0, 2, 3, 1)
+    return pixels
+
+
+def _unit(pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return whole numbers as parts of the greatest one; fractions stay as they are."""
+    if pixels.dtype.kind in "ui":
+        return pixels / float(np.iinfo(pixels.dtype).max)
+    return pixels.astype(np.float64)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
