@@ -57,6 +57,8 @@ from tallystick.tables.rules import CategoryRule, DateRule, NumberRule, Rule
 COARSE_BITS, FINE_BITS = 8, 48
 MOST = 2.0**50
 """A party's part of a joint mean is smaller."""
+MOST_NAMED = 10
+"""So many differences between schemas stand in a message."""
 _CONSTANT = 2.0**-30
 """A variance below this, or this part of the squared mean, is rounding: the column is constant."""
 
@@ -109,21 +111,16 @@ def agree_columns(session: Session, columns: Columns) -> None:
         kinds.append({name: kind for name, kind in told or []})
     with refused_together(session):
         first, ours = session.parties[0], kinds[0]
-        for party, theirs in zip(session.parties, kinds, strict=True):
-            differing = [
-                *(f"{name!r} is missing at {party!r}" for name in ours if name not in theirs),
-                *(f"{name!r} is missing at {first!r}" for name in theirs if name not in ours),
-                *(
-                    f"{name!r} is a {ours[name]} at {first!r} and a {theirs[name]} at {party!r}"
-                    for name in ours
-                    if name in theirs and len({ours[name], theirs[name], ""}) > 2
-                ),
-            ]
-            if differing:
-                raise DataError(
-                    "parties with different rows must hold the same columns: "
-                    f"{'; '.join(differing[:10])}; rename, drop, or declare reading.types"
-                )
+        differing = [
+            found
+            for party, theirs in zip(session.parties, kinds, strict=True)
+            for found in _differing(first, ours, party, theirs)
+        ]
+        if differing:
+            raise DataError(
+                "parties with different rows must hold the same columns: "
+                f"{'; '.join(differing[:MOST_NAMED])}; rename, drop, or declare reading.types"
+            )
         if not ours:
             raise ConfigError(
                 "no party holds a feature: beside ids and the label there are no columns; "
@@ -131,6 +128,20 @@ def agree_columns(session: Session, columns: Columns) -> None:
             )
     # A column that is empty at one party is there what it is at the others.
     columns.kinds = {name: next((k[name] for k in kinds if k[name]), "") for name in ours}
+
+
+def _differing(
+    first: str, ours: Mapping[str, str], party: str, theirs: Mapping[str, str]
+) -> list[str]:
+    return [
+        *(f"{name!r} is missing at {party!r}" for name in ours if name not in theirs),
+        *(f"{name!r} is missing at {first!r}" for name in theirs if name not in ours),
+        *(
+            f"{name!r} is a {ours[name]} at {first!r} and a {theirs[name]} at {party!r}"
+            for name in ours
+            if name in theirs and len({ours[name], theirs[name], ""}) > 2
+        ),
+    ]
 
 
 @dataclass(slots=True)
@@ -260,7 +271,7 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
         if having < 0.5 / total:
             _left_out(one.transform.column, "has no values to learn from")
             continue
-        lacking = having < 1 - 0.5 / total
+        lacking = bool(having < 1 - 0.5 / total)
         transform = replace(one.transform, indicator=one.rule.indicator and lacking)
         if transform.fill is None and one.rule.fill != "refuse":
             transform = replace(transform, fill=float(summed / having))
