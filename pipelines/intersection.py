@@ -41,8 +41,8 @@ def intersection(
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
         session: A name for this joint run that all parties agree on, such as customers-1.
-        data: This party's own table, CSV or Parquet: a path such as /data/customers.csv, a folder, or
-            an s3:// or gs:// address. It never leaves the party.
+        data: This party's own table, CSV or Parquet: a path such as /data/customers.csv, a folder,
+            or an s3:// or gs:// address. It never leaves the party.
         id_columns: Names of the columns that together identify a row. Every party has them.
         reading: How this party's table is written, where the file does not show it: delimiter,
             quote, encoding, decimal, missing, types.

@@ -83,8 +83,8 @@ def training(
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
         session: A name for this joint run that all parties agree on, such as credit-1.
-        data: This party's own table, CSV or Parquet: a path such as /data/customers.csv, a folder, or
-            an s3:// or gs:// address. It never leaves the party.
+        data: This party's own table, CSV or Parquet: a path such as /data/customers.csv, a folder,
+            or an s3:// or gs:// address. It never leaves the party.
         id_columns: Names of the columns that together identify a row. Every party has them.
         label: Name of the column to predict. Exactly one party holds it.
         model: The model to train: logistic_regression, linear_svm, linear_regression, a network
