@@ -142,7 +142,8 @@ class Loop:
         self._log.metric(name, value, at.epoch)
         best = (max if config.watch == "accuracy" else min)(at.watched)
         if at.watched.index(best) == at.epoch - 1:
-            at.best_epoch, self._best = at.epoch, dict(self.learner.state())
+            at.best_epoch = at.epoch
+            self._best = {name: share.clone() for name, share in self.learner.state().items()}
         at.ended = 0 < config.patience <= at.epoch - at.best_epoch
         return {name: value}
 

@@ -163,7 +163,7 @@ class Adam(Optimiser):
     def __init__(self, engine: Engine, rule: Rule, penalised_P: Tensor) -> None:
         super().__init__(engine, rule, penalised_P)
         self._mean_P = self._zeros()
-        self._square_P = engine.from_share(torch.zeros_like(penalised_P), self.SQUARE_BITS)
+        self._squares_P = engine.from_share(torch.zeros_like(penalised_P), self.SQUARE_BITS)
         self._steps = 0
 
     def step(self, weights_P: Secret, gradient_P: Secret, rows: int, rate: float) -> Secret:  # noqa: D102
@@ -176,27 +176,27 @@ class Adam(Optimiser):
         if len(terms) > 1 or unit != rows:
             gradient_P = engine.combine(terms)
         self._mean_P = engine.combine([(self._mean_P, beta1), (gradient_P, 1 - beta1)])
+        # The sum that torch's v is 1 - b2 times: early squares would drown in the rounding of v.
+        lost = round((1 - beta2) * 2**self._BETA_BITS)
+        faded = engine.truncate(self._squares_P.share * lost, self._BETA_BITS)
         new_P = engine.rounded(engine.squared(gradient_P), self.SQUARE_BITS)
-        moved = round((1 - beta2) * 2**self._BETA_BITS)
-        share = self._square_P.share * ((1 << self._BETA_BITS) - moved) + new_P.share * moved
-        self._square_P = engine.from_share(
-            engine.truncate(share, self._BETA_BITS), self.SQUARE_BITS
-        )
+        share = self._squares_P.share - faded + new_P.share
+        self._squares_P = engine.from_share(share, self.SQUARE_BITS)
         self._steps += 1
-        beta2 = 1 - moved / 2**self._BETA_BITS
-        correction = math.sqrt(1 - beta2**self._steps) / (1 - beta1**self._steps)
-        ratio_P = over_root(engine, self._mean_P, self._square_P)
-        return weights_P - engine.scaled(ratio_P, rate * correction)
+        beta2 = 1 - lost / 2**self._BETA_BITS
+        scale = math.sqrt((1 - beta2**self._steps) / (1 - beta2)) / (1 - beta1**self._steps)
+        ratio_P = over_root(engine, self._mean_P, self._squares_P)
+        return weights_P - engine.scaled(ratio_P, rate * scale)
 
     def state(self) -> dict[str, Tensor]:  # noqa: D102
-        return {"mean": self._mean_P.share, "square": self._square_P.share}
+        return {"mean": self._mean_P.share, "squares": self._squares_P.share}
 
     def numbers(self) -> dict[str, float]:  # noqa: D102
         return {"steps": self._steps}
 
     def restore(self, state: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:  # noqa: D102
         self._mean_P = self.engine.from_share(state["mean"])
-        self._square_P = self.engine.from_share(state["square"], self.SQUARE_BITS)
+        self._squares_P = self.engine.from_share(state["squares"], self.SQUARE_BITS)
         self._steps = int(numbers["steps"])
 
 
