@@ -26,6 +26,7 @@ def training(
     learning_rate: float = 0.1,
     momentum: float = 0.9,
     l2: float = 0.0,
+    feature_shape: list[int] = [],  # noqa: B006  KFP takes it as it is written here.
     loss: str = "auto",
     optimiser: str = "sgd",
     nesterov: bool = False,
@@ -95,6 +96,8 @@ def training(
         learning_rate: Length of each step of the descent.
         momentum: The part of the last step that is carried into the next, from 0 to below 1.
         l2: Weight of the penalty on large parameters.
+        feature_shape: The shape that a network sees a row's features in, such as 1, 28, 28; empty
+            for that of the shares.
         loss: auto for what fits, or logistic, hinge, squared_error, cross_entropy.
         optimiser: sgd or adam.
         nesterov: Whether the momentum looks ahead.
@@ -201,6 +204,7 @@ def training(
         train(
             shares=shares,
             model=model,
+            feature_shape=feature_shape,
             loss=loss,
             epochs=epochs,
             batch_size=batch_size,

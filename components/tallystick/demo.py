@@ -1,4 +1,7 @@
-"""The demonstration: a clinic and a laboratory, one model, no row shown."""
+"""The demonstration: a clinic and a laboratory, one model, no row shown.
+
+With a network as the model it is about handwritten digits instead; see ``demo_digits.py``.
+"""
 
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from tallystick import local
 from tallystick.job import Job
 from tallystick.local.workspace import Workspace
+from tallystick.runtime.errors import ConfigError
 from tallystick.tables import split
 
 PARTIES = ("alice", "bob")
@@ -28,19 +32,24 @@ SEED = 7
 TEST_FRACTION = 0.2
 METRICS = ("auc", "accuracy", "f1")
 
+MODEL = "logistic_regression"
+CLASSIFIERS = (MODEL, "linear_svm")
+NETWORKS = ("softmax_regression", "mlp", "cnn", "lenet", "tfe_network_a")
+"""Those that take images of 8 x 8 pixels."""
+
 JOB = f"""\
 # A clinic (alice) knows the diagnosis and some measures; a laboratory (bob) knows other measures of
 # many of the same patients. Change a line and run it again:  tallystick run job.yaml
 session: breast-demo
 pipeline: training
 parties:                      # in rank order; each holds that party's own parameters
-  alice: {{data: alice.csv}}
-  bob:   {{data: bob.csv}}
+  alice: {{{{data: alice.csv}}}}
+  bob:   {{{{data: bob.csv}}}}
 dealer: notary
 params:                       # parameters common to all
   id_columns: [{ID}]
   label: {LABEL}
-  model: logistic_regression
+  model: {{model}}
   epochs: 10
   batch_size: 64
   test_fraction: {TEST_FRACTION}
@@ -49,21 +58,31 @@ params:                       # parameters common to all
 """
 
 
-def run(out: Path, console: Console) -> local.Summary:
+def run(out: Path, console: Console, model: str = MODEL) -> local.Summary:
     """Make the two tables and the job file, and run the job.
 
     Args:
         out: the folder for all of it.
         console: where progress is shown.
+        model: what is trained.
 
     Raises:
-        ConfigError: ``out`` holds something else.
+        ConfigError: ``out`` holds something else, or there is no demonstration of the model.
     """
+    if model not in (*CLASSIFIERS, *NETWORKS):
+        raise ConfigError(
+            f"the demonstration trains one of {', '.join((*CLASSIFIERS, *NETWORKS))}, not {model!r}"
+        )
+    made, job = tables(), JOB.format(model=model)
+    if model in NETWORKS:
+        from tallystick import demo_digits
+
+        made, job = demo_digits.tables(), demo_digits.job(model)
     # Claimed before anything is written, so that nobody's own files are overwritten.
     Workspace(out, PARTIES).close()
-    for party, table in tables().items():
+    for party, table in made.items():
         table.to_csv(out / f"{party}.csv", index=False)
-    (out / "job.yaml").write_text(JOB, encoding="utf-8")
+    (out / "job.yaml").write_text(job, encoding="utf-8")
     console.print(
         f"alice holds {out / 'alice.csv'}, bob holds {out / 'bob.csv'}; the job is "
         f"{out / 'job.yaml'}. Neither side is shown a row of the other.\n",
@@ -89,16 +108,21 @@ def tables() -> dict[str, pd.DataFrame]:
     }
 
 
-def compare(summary: local.Summary, console: Console) -> None:
+def compare(summary: local.Summary, console: Console, model: str = MODEL) -> None:
     """Show the secure metrics beside plaintext ones, on the same rows and the same split."""
+    if model in NETWORKS:
+        from tallystick import demo_digits
+
+        demo_digits.compare(summary, model, console)
+        return
     # Nobody could do this in earnest: this machine plays both parties, so it may put their
     # tables side by side. The rows are in one order already.
     alice, bob = (
-        pd.read_parquet(_artifact(summary.folder / party, "psi/aligned") / "aligned.parquet")
+        pd.read_parquet(artifact(summary.folder / party, "psi/aligned") / "aligned.parquet")
         for party in PARTIES
     )
     label = alice.pop(LABEL).to_numpy()
-    drawn = split.Split.read(_artifact(summary.folder / PARTIES[0], "encode/shares"), len(label))
+    drawn = split.Split.read(artifact(summary.folder / PARTIES[0], "encode/shares"), len(label))
     rows = (drawn.train_rows, drawn.test_rows)
     alice, bob = alice.drop(columns=ID), bob.drop(columns=ID)
     table = Table("", *METRICS, box=None, pad_edge=False)
@@ -131,5 +155,6 @@ def plaintext(
     }
 
 
-def _artifact(folder: Path, name: str) -> Path:
+def artifact(folder: Path, name: str) -> Path:
+    """Return a step's artifact in a party's results."""
     return next((folder / "pipeline").glob(f"*/{name}"))

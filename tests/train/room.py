@@ -215,7 +215,7 @@ def twin(rows: Rows, config: Mapping[str, Any]) -> Twin:
     """Train in plaintext, by torch's own optimisers, in float64."""
     config = {**DEFAULTS, **config}
     outputs = rows.classes if rows.kind == "classes" else 1
-    shape = tuple(rows.features.shape[1:])
+    shape = tuple(config.get("feature_shape") or rows.features.shape[1:])
     graph, parameters = architectures.build(config["model"], shape, outputs, config["seed"])
     trained = Twin(graph, parameters)
     weights = [parameters[name].requires_grad_() for name in graph.parameters]
@@ -235,7 +235,7 @@ def twin(rows: Rows, config: Mapping[str, Any]) -> Twin:
         drawn = split.batches(rows.train, config["batch_size"], config["seed"], epoch)
         for number, batch in enumerate(drawn):
             coins = Coins(config["seed"], epoch, number)
-            features = rows.features[batch].double()
+            features = rows.features[batch].double().reshape(-1, *shape)
             scores = plain.run(graph, parameters, features, training=True, coins=coins)
             loss = of_rows(rows, config, scores, batch).sum()
             total += float(loss.detach())

@@ -1,5 +1,6 @@
 """Every network and optimiser on shares, against the same training in plaintext."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ def digits(rows: int, validation: int = 0) -> Rows:
     images = torch.tensor(data.images[:rows], dtype=torch.float64).unsqueeze(1) / 8 - 1
     label = torch.tensor(data.target[:rows])
     return Rows(features=images, label=label, kind="classes", validation=validation)
+
+
+def flat(rows: Rows) -> Rows:
+    """The same rows as a table has them, whose pixels are columns."""
+    return dataclasses.replace(rows, features=rows.features.flatten(1))
 
 
 def cancer(rows: int, validation: int = 0) -> Rows:
@@ -56,7 +62,7 @@ NETWORKS: dict[str, tuple[Rows, dict[str, Any]]] = {
         cancer(160),
         {"nesterov": True, "momentum": 0.9, "l2": 0.01, "class_weights": [2, 0.5]},
     ),
-    "lenet": (digits(96), {"momentum": 0.5}),
+    "lenet": (flat(digits(96)), {"momentum": 0.5, "feature_shape": [1, 8, 8]}),
     "tfe_network_a": (progress(96), {}),
 }
 

@@ -11,6 +11,7 @@ def train(
     session: str,
     shares: dsl.Input[dsl.Dataset],
     model: str,
+    feature_shape: list[int],
     loss: str,
     epochs: int,
     batch_size: int,
@@ -51,6 +52,8 @@ def train(
         model: A linear model (logistic_regression, linear_svm, linear_regression), a network
             (softmax_regression, mlp, cnn, lenet, tfe_network_a, tfe_network_b, tfe_network_c), or
             your own torch.nn.Module as package.module:Class or /path/file.py:Class.
+        feature_shape: The shape that a network sees a row's features in, such as 1, 28, 28; empty
+            for that of the shares.
         loss: auto for what fits the model and the label, or logistic, hinge, squared_error,
             cross_entropy.
         epochs: How often the training rows are gone through.

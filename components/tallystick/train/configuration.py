@@ -35,6 +35,8 @@ class Config(StepConfig):
     """The weight of the penalty on large parameters."""
     seed: int
     """The agreed seed of the batches, the initial weights and Dropout. It is public."""
+    feature_shape: tuple[int, ...] = ()
+    """The shape that a network sees a row's features in; empty for that of the shares."""
     loss: str = AUTOMATIC
     """What is made small; by default what fits the model and the label."""
     optimiser: str = "sgd"
@@ -89,6 +91,9 @@ class Config(StepConfig):
         self.require(0 <= self.l1 <= 16, "l1", "from 0 to 16")
         self.require(0 <= self.l2 <= 16, "l2", "from 0 to 16")
         self.require(self.seed >= 0, "seed", "0 or more")
+        self.require(
+            all(size >= 1 for size in self.feature_shape), "feature_shape", "whole numbers above 0"
+        )
         self._require_one_of("loss", (AUTOMATIC, *LOSSES))
         self._require_one_of("optimiser", OPTIMISERS)
         self._require_one_of("schedule", SCHEDULES)
@@ -124,7 +129,16 @@ class Config(StepConfig):
         """Return what the model artifact says of its training: what differs from the defaults."""
         always = ("epochs", "batch_size", "learning_rate", "momentum", "l2", "seed")
         optional = (
-            *("loss", "optimiser", "nesterov", "l1", "schedule", "warmup_epochs", "decay"),
+            *(
+                "feature_shape",
+                "loss",
+                "optimiser",
+                "nesterov",
+                "l1",
+                "schedule",
+                "warmup_epochs",
+                "decay",
+            ),
             *("decay_epochs", "clip_norm", "class_weights", "watch", "patience"),
         )
         defaults = {field.name: field.default for field in dataclasses.fields(self)}

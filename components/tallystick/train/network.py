@@ -48,6 +48,7 @@ class NetworkLearner:
         self._loss_sum = engine.public(torch.zeros(1))
 
     def gradient(self, features: Secret, label: Secret, coins: Coins) -> Secret:  # noqa: D102
+        features = self._shaped(features)
         tape = execution.forward(self._engine, self._graph, self._all(), features, coins)
         slope, losses_B1 = self._loss.both(tape.scores_NK, label)
         self._loss_sum = self._loss_sum + losses_B1.sum().unsqueeze(0)
@@ -63,7 +64,7 @@ class NetworkLearner:
         return mean[0]
 
     def scores(self, features: Secret) -> Secret:  # noqa: D102
-        return execution.run(self._engine, self._graph, self._all(), features)
+        return execution.run(self._engine, self._graph, self._all(), self._shaped(features))
 
     def parameters(self) -> dict[str, Tensor]:  # noqa: D102
         return {name: value.share for name, value in self._all().items()}
@@ -77,6 +78,9 @@ class NetworkLearner:
         self._loss_sum = self._engine.from_share(state["loss"])
         for name in self._buffers:
             self._buffers[name] = self._engine.from_share(state[f"buffer.{name}"])
+
+    def _shaped(self, features: Secret) -> Secret:
+        return self._engine.from_share(features.share.reshape(-1, *self._graph.feature_shape))
 
     def _all(self) -> dict[str, Secret]:
         """Cut the vector into the parameters, by name."""

@@ -3,6 +3,7 @@
 # Shares are int64 modulo 2**64.
 
 import dataclasses
+import math
 from typing import Any
 
 from torch import Tensor
@@ -112,7 +113,13 @@ def _network(config: Config, data: shares.Shares) -> Network | None:
         return None
     joint = data.manifest.joint
     outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
-    return architectures.build(config.model, tuple(joint["feature_shape"]), outputs, config.seed)
+    shape = tuple(joint["feature_shape"])
+    if config.feature_shape and math.prod(config.feature_shape) != math.prod(shape):
+        raise ConfigError(
+            f"feature_shape {list(config.feature_shape)} holds {math.prod(config.feature_shape)} "
+            f"values, and a row has {math.prod(shape)}; give a shape of as many"
+        )
+    return architectures.build(config.model, config.feature_shape or shape, outputs, config.seed)
 
 
 def _loop(
