@@ -15,14 +15,15 @@ Roles: parties P0..Pn-1 with additive shares modulo 2**64, N rows of C values; a
 What is opened says nothing: let q be the shuffle's order, uniform and unknown to everybody. The
 keys are distinct, so the shuffled rows' true order is a fixed order composed with q, which is
 uniform whatever the keys are. Every comparison of step 3, and which are made, is a function of that
-order alone. A simulator draws any uniform order and answers the comparisons by it. Without step 1
-ties would show: which shuffled rows are equal, and so how many. The places of a partition are a
-permutation of 0..N-1 under q, hence uniform as well, and say not even how many rows are marked.
+order alone. A simulator draws any uniform order and answers the comparisons by it; it tells what
+the dealer sees as well, which is how many comparisons are made at a time. Without step 1 ties would
+show: which shuffled rows are equal, and so how many. The places of a partition are a permutation of
+0..N-1 under q, hence uniform as well, and say not even how many rows are marked.
 The masks of shuffle and comparison are theirs.
 
-Rounds: sort n + 7 for each of about 2 log2 N levels; partition 1 + n + 1.
+Rounds: sort n + 1, and 7 for each of about 2 log2 N levels; partition n + 3.
 Bytes: sort about 14 to each peer for each of 1.4 N log2 N comparisons; the dealer sends P0 76 for
-each. That is 3 MB and 170 MB for 10**5 rows, and the shuffle's 8 n (C + 1) N.
+each. That is 33 MB and 180 MB for 10**5 rows, and the shuffle's 8 n (C + 1) N.
 Learnt: nothing. Adversary: semi-honest; dealer and parties do not collude.
 Source: shuffle and sort with opened comparisons: Hamada et al., "Practically Efficient Multi-party
 Sorting Protocols from Comparison Sort Algorithms" (ICISC 2012). Partition: one pass of the radix
