@@ -55,6 +55,16 @@ Sends the compiled package with the parameters of the job file, and no others. A
 of a table is one below /data, where the party's claim is mounted. Every party submits its own \
 side; where one fails, all do.
 """
+PARITY_HELP = """Run a job on synthetic data securely and in plaintext, and compare.
+
+Takes from the job's tables their columns, kinds and numbers of rows, and no value; writes \
+random tables of that shape, runs the job on them on this machine, and repeats training and \
+evaluation with torch and scikit-learn. So one can trust the arithmetic before real data meet it.
+
+Try: [bold]tallystick parity job.yaml --out parity[/bold]
+
+The exit code is 1 where a difference is larger than rounding explains.
+"""
 KEYGEN_HELP = """Make a key and a certificate for a party or the dealer.
 
 The folder then holds tls.key, which stays with its owner, and tls.crt, which every other \
@@ -198,6 +208,34 @@ def demo(
             demonstration.compare(summary, console, model)
         guide(summary, demonstration.PARTIES[0], console)
     raise typer.Exit(summary.exit_code)
+
+
+@app.command(help=PARITY_HELP)
+def parity(
+    job_file: Annotated[
+        Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where data and results go: a new folder.")
+    ] = Path("parity"),
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            min=50, help="Rows of each synthetic table. By default the job's, at most 5000."
+        ),
+    ] = None,
+) -> None:
+    """Compare the secure arithmetic with plaintext."""
+    with _errors():
+        from tallystick.parity import comparison
+
+        console = Console()
+        found = comparison.run(Job.load(job_file), out, rows, console)
+        if not isinstance(found, comparison.Parity):
+            report(found, console)
+            raise typer.Exit(found.exit_code)
+        comparison.show(found, console)
+        raise typer.Exit(0 if found.holds else 1)
 
 
 @app.command(help=KEYGEN_HELP)

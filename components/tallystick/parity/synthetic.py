@@ -1,0 +1,131 @@
+"""Tables of the same shape as a job's own: columns, kinds, rows; and none of their values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from tallystick.job import Job
+from tallystick.runtime.errors import ConfigError, DataError
+
+MAX_ROWS = 5_000
+"""More rows tell no more of the arithmetic, and take longer."""
+_LEVELS = 8
+"""The most different texts of a column."""
+_LABEL_NOISE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is taken from a table."""
+
+    kinds: Mapping[str, type]
+    """float for a column of numbers, str for any other, by name and in order."""
+    rows: int
+    classes: int
+    """How many different values the label has, if it stands in this table."""
+
+
+def write_job(job: Job, folder: Path, rows: int | None) -> Path:
+    """Write synthetic tables and a job file for them.
+
+    Args:
+        job: whose tables are on this machine.
+        folder: for all of it.
+        rows: of each table; as many as the smallest table has by default, at most 5000.
+
+    Returns:
+        The job file, which opens the model to everybody: on synthetic data that harms nobody.
+
+    Raises:
+        ConfigError: the job has no tables and label, as a job that trains has.
+        DataError: a table cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ids, label = job.params.get("id_columns"), job.params.get("label")
+    if not isinstance(ids, list) or not isinstance(label, str):
+        raise ConfigError(
+            "parity compares jobs that train: the job's params must name id_columns and label"
+        )
+    shapes = {
+        party: _shape(job.arguments(party).get("data"), party, label) for party in job.parties
+    }
+    count = rows or min(MAX_ROWS, *(shape.rows for shape in shapes.values()))
+    rng = np.random.default_rng(0)
+    tables = {party: _features(shape, ids, label, count, rng) for party, shape in shapes.items()}
+    owners = [party for party, shape in shapes.items() if label in shape.kinds]
+    if len(owners) != 1:
+        raise ConfigError(f"exactly one table must hold the label {label!r}, not {len(owners)}")
+    signal = sum(
+        (_signal(table.drop(columns=[*map(str, ids)]), rng) for table in tables.values()),
+        np.zeros(count),
+    )
+    number = job.params.get("model") == "linear_regression"
+    tables[owners[0]][label] = _label(signal, 0 if number else shapes[owners[0]].classes, rng)
+    for party, table in tables.items():
+        table.sample(frac=1, random_state=len(party)).to_csv(folder / f"{party}.csv", index=False)
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(_job(job), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "session": job.session,
+        "pipeline": str(job.package.path),
+        "parties": {party: {**own, "data": f"{party}.csv"} for party, own in job.parties.items()},
+        "dealer": job.dealer,
+        "params": {**job.params},
+    }
+
+
+def _shape(data: object, party: str, label: str) -> Shape:
+    path = Path(str(data))
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the table of {party!r}, {path}, cannot be read ({type(error).__name__}); parity "
+            "needs every party's table, or one of the same columns, on this machine"
+        ) from None
+    return Shape(
+        kinds={
+            str(name): float if pd.api.types.is_numeric_dtype(column) else str
+            for name, column in table.items()
+        },
+        rows=len(table),
+        classes=table[label].nunique() if label in table else 0,
+    )
+
+
+def _features(
+    shape: Shape, ids: list[Any], label: str, rows: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    columns: dict[str, Any] = {}
+    for name, kind in shape.kinds.items():
+        if name in ids:
+            columns[name] = np.arange(rows) + 100_000
+        elif name != label and kind is float:
+            columns[name] = rng.normal(size=rows).round(6)
+        elif name != label:
+            columns[name] = np.array([f"text-{i}" for i in range(_LEVELS)])[
+                rng.integers(0, _LEVELS, rows)
+            ]
+    return pd.DataFrame(columns)
+
+
+def _signal(features: pd.DataFrame, rng: np.random.Generator) -> Any:
+    numbers = features.select_dtypes("number").to_numpy()
+    return numbers @ rng.normal(size=numbers.shape[1]) / np.sqrt(max(1, numbers.shape[1]))
+
+
+def _label(signal: Any, classes: int, rng: np.random.Generator) -> Any:
+    noisy = signal + _LABEL_NOISE * rng.normal(size=len(signal))
+    if not classes:
+        return (noisy * 10 + 50).round(6)
+    edges = np.quantile(noisy, np.linspace(0, 1, classes + 1)[1:-1])
+    return np.searchsorted(edges, noisy)
