@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers
+CHART := .venv-chart
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 OFFLINE := tallystick/offline
 # The same revision gives the same labels: the time is the commit's.
@@ -63,6 +64,16 @@ images-offline: ## build the same image where no registry is reachable, on bases
 test-docker: $(READY) ## test the image, and the demo in containers
 	$(BIN)/pytest tests/images -m docker
 
+test-chart: $(CHART)/.ready ## test the chart with Helm's own engine
+	$(CHART)/bin/python -m pytest --confcutdir=tests/chart tests/chart
+
+# Helm's engine asks for Python 3.12 and runs on 3.11 too.
+$(CHART)/.ready: tests/chart/requirements.txt requirements.txt
+	test -x $(CHART)/bin/python || $(PYTHON) -m venv $(CHART)
+	$(CHART)/bin/pip install --quiet --disable-pip-version-check --ignore-requires-python \
+		-c requirements.txt -r tests/chart/requirements.txt pytest pytest-timeout PyYAML
+	touch $@
+
 bench-psi: $(READY) $(PEERS)/spu/.ready $(PEERS)/openmined/.ready ## time PSI beside SPU's and OpenMined's, in one run
 	$(BIN)/python -m tests.benchmarks.psi
 
@@ -78,4 +89,4 @@ bench: $(READY) ## time this against stock CrypTen over Gloo, in one run
 	$(BIN)/python -m tests.benchmarks
 
 clean: ## remove the environment, the demo and caches
-	rm -rf $(VENV) $(PEERS) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) $(CHART) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -245,9 +245,23 @@ def keygen(
         Path | None,
         typer.Option(metavar="DIR", help="The folder. By default NAME.", show_default=False),
     ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECRET",
+            help="In a pod: keep both as this Kubernetes Secret instead, unless it exists.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Make a key and a certificate."""
     with _errors():
+        if secret:
+            from tallystick.keeping import keygen_in_cluster
+
+            # The certificate alone: it is public, and the log may be kept.
+            typer.echo(keygen_in_cluster(name, secret), nl=False)
+            return
         from tallystick.runtime import identity
 
         certificate = identity.keygen(name, out or Path(name))

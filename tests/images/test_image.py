@@ -11,8 +11,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 BUDGET_BYTES = 1_600_000_000
 IMPORTS = (
-    "import crypten, kfp.dsl.executor_main, matplotlib.pyplot, mlflow, onnx, pyarrow.parquet, "
-    "pysodium, sklearn, torch; print(torch.__version__, torch.version.cuda, pysodium.sodium)"
+    "import kfp.dsl.executor_main, matplotlib.pyplot, mlflow, onnx, pyarrow.parquet, pysodium, "
+    "sklearn, tallystick.runtime.engine, torch; "
+    "print(torch.__version__, torch.version.cuda, pysodium.sodium)"
 )
 
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.identity import keygen, require_valid, tls_contexts
+from tallystick.runtime.listening import listen
 
 from tests import harness
 
@@ -40,6 +41,23 @@ def test_a_consortium_survives_its_file(given: harness.Place, tmp_path: Path) ->
     assert loaded.member("notary") is loaded.dealer
     loaded.save(tmp_path / "again.yaml")
     assert Consortium.load(tmp_path / "again.yaml") == loaded
+
+
+def test_a_member_behind_a_gateway_listens_elsewhere_than_it_is_dialled(
+    given: harness.Place, content: Any, tmp_path: Path
+) -> None:
+    content["parties"][0] |= {"address": "alice.example:443", "listen": "17700"}
+    alice, bob, _ = load(tmp_path, content).parties
+    assert (alice.port, alice.listen_port) == (443, 17700)
+    assert bob.listen_port == bob.port
+    with listen(alice) as door:
+        assert door.getsockname()[1] == 17700
+    load(tmp_path, content).save(tmp_path / "again.yaml")
+    assert Consortium.load(tmp_path / "again.yaml").parties[0] == alice
+    for wrong in ("0", "65536", "http", "٣"):
+        content["parties"][0]["listen"] = wrong
+        with pytest.raises(ConfigError, match="listen of 'alice' must be a port"):
+            load(tmp_path, content)
 
 
 def test_the_same_consortium_quoted_otherwise_has_the_same_digest(

@@ -28,6 +28,8 @@ class Member:
     """``host:port``, a DNS name or an IP address; IPv6 in brackets."""
     certificate: str
     """Its self-signed certificate, PEM. It is pinned: no other one is taken for this member."""
+    listen: str = ""
+    """The port that it listens at, where that is not the address's: behind a gateway, say."""
 
     @property
     def host(self) -> str:
@@ -38,6 +40,11 @@ class Member:
     def port(self) -> int:
         """The port part of the address."""
         return int(self.address.rpartition(":")[2])
+
+    @property
+    def listen_port(self) -> int:
+        """The port that the member itself opens."""
+        return int(self.listen or self.port)
 
     @property
     def pin(self) -> bytes:
@@ -123,20 +130,30 @@ class Consortium:
     def save(self, path: Path) -> None:
         """Write the consortium file, certificates included."""
         content = {
-            "parties": [dataclasses.asdict(member) for member in self.parties],
-            "dealer": dataclasses.asdict(self.dealer),
+            "parties": [_entry(member) for member in self.parties],
+            "dealer": _entry(self.dealer),
         }
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+def _entry(member: Member) -> dict[str, str]:
+    return {name: value for name, value in dataclasses.asdict(member).items() if value}
+
+
 def _member(path: Path, entry: Any) -> Member:
     fields = {"name", "address", "certificate"}
-    if not isinstance(entry, dict) or set(entry) != fields:
-        raise ConfigError(f"{path}: a member needs exactly the keys name, address, certificate")
-    if not all(isinstance(entry[field], str) for field in fields):
+    if not isinstance(entry, dict) or set(entry) - {"listen"} != fields:
+        raise ConfigError(
+            f"{path}: a member needs exactly the keys name, address, certificate, and may have "
+            "listen"
+        )
+    if not all(isinstance(value, str) for value in entry.values()):
         raise ConfigError(f"{path}: name, address and certificate of a member must be text")
     name, address, certificate = entry["name"], entry["address"], entry["certificate"]
     check_name(name)
+    listen = entry.get("listen", "")
+    if listen and not (listen.isascii() and listen.isdigit() and 0 < int(listen) < 65536):
+        raise ConfigError(f"{path}: listen of {name!r} must be a port, not {listen!r}")
     if not _ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 65536:
         raise ConfigError(f"{path}: the address of {name!r} must be host:port, not {address!r}")
     if "-----BEGIN" not in certificate:
@@ -155,7 +172,7 @@ def _member(path: Path, entry: Any) -> Member:
             f"{path}: the certificate of {name!r} is not one PEM certificate"
         ) from None
     # In one form, so that members who quote it differently still hold the same consortium.
-    return Member(name=name, address=address, certificate=pem)
+    return Member(name=name, address=address, certificate=pem, listen=listen)
 
 
 def check_name(name: str) -> None:

@@ -36,13 +36,13 @@ def listen(member: Member, *, shared: bool = True) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if host == _EVERYWHERE:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, member.port))
+        listener.bind((host, member.listen_port))
         listener.listen(64)
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"{member.name!r} cannot listen on port {member.port}: {error.strerror}; free the "
-            "port or change the address in the consortium file"
+            f"{member.name!r} cannot listen on port {member.listen_port}: {error.strerror}; free "
+            "the port or change the address in the consortium file"
         ) from None
     return listener
 

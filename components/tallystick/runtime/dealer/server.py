@@ -58,7 +58,7 @@ class DealerServer:
         """
         # Not shared: of two dealers on one port each would gather some of a session's parties.
         listener = listen(self._consortium.dealer, shared=False)
-        events.emit("serving", port=self._consortium.dealer.port)
+        events.emit("serving", port=self._consortium.dealer.listen_port)
         try:
             accept_loop(listener, self._accept, self._over.is_set)
         finally:
