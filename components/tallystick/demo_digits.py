@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tallystick import local
 from tallystick.demo import artifact
 from tallystick.models.networks import NETWORKS
-from tallystick.tables.split import Split
+from tallystick.tables.split import Split, batches
 
 PARTIES = ("alice", "bob")
 ID, LABEL = "sheet", "digit"
@@ -112,7 +112,7 @@ def plaintext(
         network.parameters(), lr=DESCENT["learning_rate"], momentum=DESCENT["momentum"]
     )
     for epoch in range(int(DESCENT["epochs"])):
-        for batch in split.batches(len(train), int(DESCENT["batch_size"]), SEED, epoch):
+        for batch in batches(len(train), int(DESCENT["batch_size"]), SEED, epoch):
             rows = train[batch]
             loss = nn.functional.cross_entropy(network(images[rows]), label[rows])
             optimiser.zero_grad()
