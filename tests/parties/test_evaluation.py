@@ -21,6 +21,9 @@ EXACT = 1e-9
 """Ratios of counts."""
 ROUNDED = 2.0**-11
 """What comes of functions in fixed point: 4.9e-4."""
+TWO_AND_MORE = pytest.mark.parametrize(
+    "place", [2, pytest.param(3, marks=pytest.mark.slow)], ids=["two", "three"], indirect=True
+)
 
 
 def scores_and_labels(kind: str, rows: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -179,7 +182,7 @@ def classes(
     return score, label, rng.integers(0, 3, rows)
 
 
-CLASSES = [("distinct", 300, 4), ("ties", 300, 7), ("one missing", 200, 3), ("equal", 50, 3)]
+CLASSES = [("distinct", 300, 4), ("ties", 200, 7), ("one missing", 200, 3), ("equal", 50, 3)]
 CLASSES += [("distinct", 1, 3)]
 
 
@@ -195,6 +198,7 @@ def _classes(session: Any, cases: list[tuple[str, int, int]]) -> list[multiclass
     return results
 
 
+@TWO_AND_MORE
 def test_metrics_of_several_classes_are_those_of_scikit_learn(place: Place) -> None:
     results = harness.run_parties(place, _classes, CLASSES, timeout_s=100)
     for party, found in results.items():
@@ -254,6 +258,7 @@ def numbers(
     return score, label, group
 
 
+@TWO_AND_MORE
 def test_regression_metrics_are_those_of_scikit_learn(place: Place) -> None:
     cases = [("usual", 400), ("constant", 50), ("perfect", 60)]
     results = harness.run_parties(place, _regression, cases)

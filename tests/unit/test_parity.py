@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tallystick.job import Job
-from tallystick.parity import synthetic
+from tallystick.models.networks import NETWORKS
+from tallystick.parity import models, synthetic
 from tallystick.parity.comparison import Parity
+from tallystick.parity.joined import Joined
 from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.tables import split
 
 ROWS = 60
 JOB = """
@@ -76,3 +80,51 @@ def test_differences_are_judged_by_what_rounding_explains() -> None:
     assert not parity(0.5, 0.5, 0.53).holds
     assert parity(50.0, 50.05, 51.0, unit=100).holds
     assert parity(0.5, 0.51, 0.5, rows=200).holds
+
+
+def joined(kind: str, label: np.ndarray, model: str, **training: object) -> Joined:
+    rng = np.random.default_rng(2)
+    about = {"kind": kind, "classes": 3} if kind == "classes" else {"kind": kind}
+    joint = {"model": model, "feature_shape": [5], "label": about}
+    joint["training"] = {
+        **{"epochs": 2, "batch_size": 16, "learning_rate": 0.2, "momentum": 0.5, "l2": 0.1},
+        **{"seed": 3, **training},
+    }
+    features = rng.normal(size=(len(label), 5))
+    return Joined(features, label, np.arange(40), np.arange(40, len(label)), {}, joint)
+
+
+@pytest.mark.parametrize("kind", ["binary", "classes", "number"])
+def test_a_networks_training_is_repeated_as_torch_does_it(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    label = {
+        "binary": rng.integers(0, 2, 50).astype(float),
+        "classes": np.eye(3)[rng.integers(0, 3, 50)],
+        "number": rng.normal(size=50),
+    }[kind]
+    found = joined(kind, label, "mlp")
+    scores = models.repeated(found, "mlp")
+    assert scores is not None
+
+    torch.manual_seed(3)
+    twin = NETWORKS["mlp"]((5,), 3 if kind == "classes" else 1).double()
+    decay = [p for p in twin.parameters() if p.dim() > 1]
+    groups = [{"params": decay, "weight_decay": 0.1}]
+    groups.append({"params": [p for p in twin.parameters() if p.dim() == 1]})
+    optimiser = torch.optim.SGD(groups, lr=0.2, momentum=0.5)
+    x, y = torch.from_numpy(found.features), torch.from_numpy(label)
+    loss = {
+        "binary": lambda s, t: torch.nn.BCEWithLogitsLoss()(s[:, 0], t),
+        "classes": torch.nn.CrossEntropyLoss(),
+        "number": lambda s, t: torch.nn.MSELoss()(s[:, 0], t) / 2,
+    }[kind]
+    for epoch in range(2):
+        for batch in split.batches(40, 16, 3, epoch):
+            optimiser.zero_grad()
+            loss(twin(x[batch]), y[batch]).backward()
+            optimiser.step()
+    torch.testing.assert_close(scores(x), twin(x).detach(), rtol=0, atol=1e-9)
+
+
+def test_a_training_that_is_not_repeated_here_is_said_so() -> None:
+    assert models.repeated(joined("binary", np.zeros(50), "mlp", optimiser="adam"), "mlp") is None

@@ -12,8 +12,7 @@ from tallystick.evaluate import binary, charts, multiclass, panels, regression
 from tallystick.evaluate.curves import RULES
 from tallystick.evaluate.outcome import Outcome
 from tallystick.evaluate.report import Report, render
-from tallystick.evaluate.scores import scores
-from tallystick.models import artifact
+from tallystick.models import artifact, scoring
 from tallystick.runtime import life
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.errors import DataError
@@ -21,8 +20,7 @@ from tallystick.runtime.session import Session
 from tallystick.tables import shares
 
 PARTS = ("test", "validation", "all")
-SCORES_WITHOUT_PROBABILITY = frozenset({"linear_svm"})
-"""Models whose scores are no logarithms of odds."""
+_LOSSES_OF_PROBABILITIES = ("auto", "logistic")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,16 +89,14 @@ def run(config: Config) -> int:
 def _require_fit(config: Config, data: shares.Shares, model: artifact.SharedModel) -> None:
     ours, its = data.manifest.joint, model.manifest.joint
     for name in ("columns", "label"):
-        if ours[name] != its[name]:
+        if name in its and ours[name] != its[name]:
             raise DataError(
                 f"the model was trained on other columns than these: {name} differs; evaluate it "
                 "on shares with the columns and label that it was trained with"
             )
     # A part of other rows, or of another split, may have trained the model.
-    if config.rows != "all" and (ours["row_order"], ours["split"]) != (
-        its["row_order"],
-        its["split"],
-    ):
+    trained = (its.get("row_order"), its.get("split"))
+    if config.rows != "all" and any(trained) and (ours["row_order"], ours["split"]) != trained:
         raise DataError(
             "the model was trained on other shares than these: row_order or split differs; "
             "evaluate it on the shares that it was trained with, or on all rows of a new table "
@@ -132,7 +128,7 @@ def _measure(
 ) -> binary.Binary | multiclass.Multiclass | regression.Regression:
     engine, ledger = session.engine, session.ledger
     label = data.manifest.joint["label"]
-    outputs = scores(engine, model, engine.from_share(data.features(rows)))
+    outputs = scoring.outputs(engine, model, engine.from_share(data.features(rows)))
     truth = engine.from_share(data.label(rows))
     group = data.group(rows)
     options: dict[str, Any] = {
@@ -147,7 +143,7 @@ def _measure(
                 outputs.squeeze(1),
                 truth,
                 threshold=config.threshold,
-                probabilities=model.name not in SCORES_WITHOUT_PROBABILITY,
+                probabilities=_has_probabilities(model),
                 **options,
             )
         case "classes":
@@ -161,6 +157,12 @@ def _measure(
         mean=float(label["mean"]),
         **options,
     )
+
+
+def _has_probabilities(model: artifact.SharedModel) -> bool:
+    """Say by the training's loss whether the sigmoid of a score is meant as a probability."""
+    loss = model.manifest.joint.get("training", {}).get("loss", "auto")
+    return model.name != "linear_svm" and loss in _LOSSES_OF_PROBABILITIES
 
 
 def _show(config: Config, outcome: Outcome) -> None:
@@ -190,7 +192,7 @@ def _report(
     joint = model.manifest.joint
     history = session.history(model.manifest.history)
     owners: dict[str, list[str]] = {party: [] for party in session.parties}
-    for column in joint["columns"]:
+    for column in data.manifest.joint["columns"]:
         # Where parties hold different rows, every column is everybody's.
         for party in [column["owner"]] if column["owner"] else session.parties:
             owners[party].append(column["name"].removeprefix(f"{party}."))
@@ -201,19 +203,19 @@ def _report(
         model=model.name,
         measured=config.rows,
         rows_matched=data.manifest.joint["rows"],
-        train_rows=joint["split"]["train_rows"],
+        train_rows=joint.get("split", {}).get("train_rows", 0),
         test_rows=rows,
         features=owners,
-        label=joint["label"]["name"],
-        label_owner=joint["label"]["owner"],
+        label=data.manifest.joint["label"]["name"],
+        label_owner=data.manifest.joint["label"]["owner"],
         metrics=outcome.metrics,
         panels=drawn,
-        loss=joint["loss"],
+        loss=joint.get("loss", []),
         reveals=[{"step": past["step"], **entry} for past in history for entry in past["reveals"]],
         history=history,
         version=__version__,
         parameters={
-            **joint["training"],
+            **joint.get("training", {}),
             "measured_rows": config.rows,
             "threshold": config.threshold,
             "threshold_rule": config.threshold_rule,

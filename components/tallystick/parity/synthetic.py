@@ -39,7 +39,7 @@ def write_job(job: Job, folder: Path, rows: int | None) -> Path:
         rows: of each table; as many as the smallest table has by default, at most 5000.
 
     Returns:
-        The job file, which opens the model to everybody: on synthetic data that harms nobody.
+        The job file.
 
     Raises:
         ConfigError: the job has no tables and label, as a job that trains has.
@@ -77,10 +77,18 @@ def _job(job: Job) -> dict[str, Any]:
     return {
         "session": job.session,
         "pipeline": str(job.package.path),
-        "parties": {party: {**own, "data": f"{party}.csv"} for party, own in job.parties.items()},
+        "parties": {
+            party: {**_without_state(own), "data": f"{party}.csv"}
+            for party, own in job.parties.items()
+        },
         "dealer": job.dealer,
-        "params": {**job.params},
+        "params": _without_state(job.params),
     }
+
+
+def _without_state(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where the job keeps its checkpoints: they are of its own data."""
+    return {name: value for name, value in parameters.items() if name != "checkpoints"}
 
 
 def _shape(data: object, party: str, label: str) -> Shape:

@@ -3,8 +3,8 @@
 Roles: parties P0..Pn-1 with additive shares of x modulo 2**64, N rows of C values; a dealer.
 Randomness, for each party Pi: a uniform of x's size; an order p that Pi alone draws; p(a), which is
 a with its rows in that order. a and p(a) are shared by sum.
-First (all parties to all):       [k], 256 bits of each party's own,   opened: a key that all parties
-    know and the dealer does not. Locally all put the rows into an order drawn from it.
+First (all parties to all):       [k], 256 bits of each party's own,   opened: a key that all
+    parties know and the dealer does not. Locally all put the rows into an order drawn from it.
 Turn of Pi (all parties to all):  [d] = [x] - [a],   opened.
 Locally:                          [x] = [p(a)] + p(d),   where Pi alone adds p(d).
 
