@@ -1,9 +1,9 @@
 """Metrics of a classifier with several classes from shared scores and labels.
 
-A row's called class is the one with the highest score, the first of equal ones; its rank in top-k
-counts the classes above the true one, where the later of equal ones is above (both as in
-scikit-learn). Keys that no two classes of a row share make both exact: score 2**b - j, score 2**b +
-j. Then, with one-hot labels Y and calls C,   confusion = Y' C.
+A row's called class is the one with the highest score, the first of equal ones; with one-hot
+labels Y and calls C,   confusion = Y' C. A row's rank in top-k counts the classes above the true
+one, where of equal ones the later is above, as in scikit-learn: no two keys score 2**b + j of a row
+are equal.
 
 AUC of a class against the rest ranks by the logarithm of its probability, z_k - log sum exp z.
 """
@@ -21,7 +21,7 @@ from tallystick.evaluate.minimum import Minimum
 from tallystick.runtime import events
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.ledger import Ledger
-from tallystick.runtime.protocols.maximum import maximum
+from tallystick.runtime.protocols.largest import largest
 
 TOP = (2, 3, 5)
 """How many of the highest classes top-k looks at, where there are more."""
@@ -65,11 +65,11 @@ def evaluate(
     rows = scores_NK.size(0)
     minimum = Minimum(engine, ledger, min_count)
     truth_NK = integers.bits(engine, label_NK)
-    called_NK = _called(engine, scores_NK.share)
+    highest_N, called_NK = largest(engine.context, scores_NK.share)
     matrix, pooled, shown = _confusion(engine, ledger, minimum, truth_NK, called_NK)
     metrics, classes = _metrics(matrix, pooled, shown)
     metrics |= _top(engine, ledger, scores_NK.share, truth_NK)
-    loss, log_probability_NK = _loss(engine, ledger, scores_NK, called_NK, truth_NK)
+    loss, log_probability_NK = _loss(engine, ledger, scores_NK, highest_N, truth_NK)
     aucs = {}
     for index, name in enumerate(shown):
         positive = sum(matrix[index])
@@ -92,14 +92,6 @@ def evaluate(
         classes=classes,
         groups=_groups(engine, ledger, minimum, (truth_NK, called_NK), group_NG),
     )
-
-
-def _called(engine: Engine, scores_NK: Tensor) -> Tensor:
-    """Return one-hot bits of the class that each row is called."""
-    classes = scores_NK.size(1)
-    keys_NK = integers.plus(engine, scores_NK << (classes - 1).bit_length(), -torch.arange(classes))
-    highest_N1 = maximum(engine.context, keys_NK)
-    return integers.inverse(engine, integers.below(engine, keys_NK - highest_N1, 0))
 
 
 def _top(engine: Engine, ledger: Ledger, scores_NK: Tensor, truth_NK: Tensor) -> dict[str, float]:
@@ -185,11 +177,10 @@ def _metrics(
 
 
 def _loss(
-    engine: Engine, ledger: Ledger, scores_NK: Secret, called_NK: Tensor, truth_NK: Tensor
+    engine: Engine, ledger: Ledger, scores_NK: Secret, highest_N: Tensor, truth_NK: Tensor
 ) -> tuple[float, Tensor]:
     """Return the mean log loss, and the shared logarithms of the probabilities."""
-    highest_N1 = integers.times(engine, scores_NK.share, called_NK).sum(1, keepdim=True)
-    below_NK = engine.from_share(scores_NK.share - highest_N1)
+    below_NK = engine.from_share(scores_NK.share - highest_N.unsqueeze(1))
     log_sum_N1 = below_NK.exp().sum(1, keepdim=True).log()
     log_probability_NK = below_NK.share - log_sum_N1.share
     loss = -integers.times(engine, log_probability_NK, truth_NK).sum()

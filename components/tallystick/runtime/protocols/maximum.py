@@ -1,4 +1,4 @@
-"""The largest of shared values, by a tournament.
+"""The largest of many shared values, by a tournament: N comparisons (largest.py: fewer rounds).
 
 Roles: parties P0..Pn-1 with additive shares of x modulo 2**64; a dealer.
 Each round halves the field: with pairs (x, y),   [larger] = [x] - min([x] - [y], 0),

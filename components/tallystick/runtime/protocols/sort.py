@@ -22,8 +22,8 @@ show: which shuffled rows are equal, and so how many. The places of a partition 
 The masks of shuffle and comparison are theirs.
 
 Rounds: sort n + 1, and 7 for each of about 2 log2 N levels; partition n + 3.
-Bytes: sort about 14 to each peer for each of 1.4 N log2 N comparisons; the dealer sends P0 76 for
-each. That is 33 MB and 180 MB for 10**5 rows, and the shuffle's 8 n (C + 1) N.
+Bytes: sort about 14 to each peer for each of 1.4 N log2 N comparisons; the dealer sends P0 42 for
+each. That is 33 MB and 100 MB for 10**5 rows, and the shuffle's 8 n (C + 1) N.
 Learnt: nothing. Adversary: semi-honest; dealer and parties do not collude.
 Source: shuffle and sort with opened comparisons: Hamada et al., "Practically Efficient Multi-party
 Sorting Protocols from Comparison Sort Algorithms" (ICISC 2012). Partition: one pass of the radix
