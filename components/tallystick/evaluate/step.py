@@ -193,9 +193,9 @@ def _report(
     history = session.history(model.manifest.history)
     owners: dict[str, list[str]] = {party: [] for party in session.parties}
     for column in data.manifest.joint["columns"]:
-        # Where parties hold different rows, every column is everybody's.
-        for party in [column["owner"]] if column["owner"] else session.parties:
-            owners[party].append(column["name"].removeprefix(f"{party}."))
+        # Where parties hold different rows, every one of them has all columns.
+        for owner in [column["owner"]] if column["owner"] else session.parties:
+            owners[owner].append(column["name"].removeprefix(f"{column['owner']}."))
     return Report(
         session=session.name,
         party=session.party,
