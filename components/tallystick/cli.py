@@ -55,6 +55,11 @@ Sends the compiled package with the parameters of the job file, and no others. A
 of a table is one below /data, where the party's claim is mounted. Every party submits its own \
 side; where one fails, all do.
 """
+INSPECT_HELP = """Show what a table holds and what would be done to it; nothing leaves this machine.
+
+Types, missing values, categories, and what the defaults make of each column, or with --job what \
+that job's rules make of it. Ends with a job file to begin with.
+"""
 PARITY_HELP = """Run a job on synthetic data securely and in plaintext, and compare.
 
 Takes from the job's tables their columns, kinds and numbers of rows, and no value; writes \
@@ -236,6 +241,28 @@ def parity(
             raise typer.Exit(found.exit_code)
         comparison.show(found, console)
         raise typer.Exit(0 if found.holds else 1)
+
+
+@app.command(help=INSPECT_HELP)
+def inspect(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help="CSV, Parquet, a folder of either, s3:// or gs://; or images.",
+            show_default=False,
+        ),
+    ],
+    job: Annotated[
+        Path | None,
+        typer.Option(metavar="JOB.yaml", help="Follow the rules of this job.", show_default=False),
+    ] = None,
+) -> None:
+    """Look at a table."""
+    with _errors():
+        from tallystick import inspection
+
+        inspection.show(table, job, Console())
 
 
 @app.command(help=KEYGEN_HELP)

@@ -1,0 +1,122 @@
+"""Images: folders, arrays and files that a column names become numbers as they are declared."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.tables import images
+from tallystick.tables.images import ImageRules, ImageSet
+
+PIXELS = (load_digits().images[:12] * 15.9).astype(np.uint8)
+LABELS = load_digits().target[:12]
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An array as MNIST is published."""
+    kind = {"u1": 8, "f4": 13}[array.dtype.str[1:]]
+    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape)
+    return gzip.compress(head + array.astype(array.dtype.newbyteorder(">")).tobytes())
+
+
+def opened(path: Path, **rules: Any) -> ImageSet:
+    assert images.holds_images(str(path))
+    found = images.open_set(str(path), ImageRules.parse(rules))
+    assert isinstance(found, ImageSet)
+    return found
+
+
+def all_of(found: ImageSet) -> np.ndarray:
+    return found.block(slice(0, found.rows)).reshape(found.rows, *found.shape)
+
+
+def test_arrays_are_read_whatever_holds_them(tmp_path: Path) -> None:
+    (tmp_path / "images-idx3-ubyte.gz").write_bytes(idx(PIXELS))
+    (tmp_path / "labels-idx1-ubyte.gz").write_bytes(idx(LABELS.astype(np.uint8)))
+    np.save(tmp_path / "images.npy", PIXELS)
+    np.save(tmp_path / "first.npy", PIXELS[:, None])
+    np.savez(tmp_path / "both.npz", x=PIXELS[..., None], y=LABELS)
+    labels = str(tmp_path / "labels-idx1-ubyte.gz")
+    for name in ("images-idx3-ubyte.gz", "images.npy", "both.npz"):
+        found = opened(tmp_path / name, **({} if name == "both.npz" else {"labels": labels}))
+        assert found.shape == (1, 8, 8)
+        np.testing.assert_allclose(all_of(found), PIXELS[:, None] / 255)
+        assert found.labels is not None
+        assert found.labels.to_pylist() == LABELS.tolist()
+    alone = images.open_set(labels, ImageRules())
+    assert isinstance(alone, pa.ChunkedArray)
+    assert alone.to_pylist() == LABELS.tolist()
+
+
+def test_channels_may_stand_first_or_last(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
+    np.save(tmp_path / "last.npy", colours)
+    np.save(tmp_path / "first.npy", colours.transpose(0, 3, 1, 2))
+    for name in ("last", "first"):
+        found = opened(tmp_path / f"{name}.npy")
+        assert found.shape == (3, 9, 7)
+        np.testing.assert_allclose(all_of(found), colours.transpose(0, 3, 1, 2) / 255)
+
+
+def test_each_folder_is_a_class_and_names_order_the_rows(tmp_path: Path) -> None:
+    for number, (pixels, label) in enumerate(zip(PIXELS, LABELS, strict=True)):
+        place = tmp_path / f"digit {label}"
+        place.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number:03}.png")
+    found = opened(tmp_path)
+    order = sorted(range(len(LABELS)), key=lambda n: (LABELS[n], n))
+    np.testing.assert_allclose(all_of(found), PIXELS[order][:, None] / 255)
+    assert found.labels is not None
+    assert found.labels.to_pylist() == [f"digit {LABELS[n]}" for n in order]
+
+
+def test_a_column_names_files_in_the_order_of_rows(tmp_path: Path) -> None:
+    for number, pixels in enumerate(PIXELS):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    rules = ImageRules.parse({"folder": str(tmp_path), "column": "scan"})
+    order = np.random.default_rng(0).permutation(12)
+    names = pa.chunked_array([pa.array([f"{n}.png" for n in order])])
+    np.testing.assert_allclose(
+        all_of(images.named_files(names, rules)), PIXELS[order][:, None] / 255
+    )
+    for bad in ("12.png", "../outside.png", None):
+        with pytest.raises(DataError, match=r"names no file of images\.folder in 1 of 2 rows"):
+            images.named_files(pa.chunked_array([pa.array(["1.png", bad])]), rules)
+
+
+def test_images_are_brought_to_one_size_and_colour_and_normalised(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS[0]).resize((20, 10)).save(tmp_path / "a.png")
+    Image.fromarray(np.stack([PIXELS[1]] * 3, axis=-1)).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"not of one shape.*give images\.size and images\.colour"):
+        all_of(opened(tmp_path))
+    rules = {"size": [8, 8], "colour": "grey", "mean": 0.1307, "deviation": 0.3081}
+    found = opened(tmp_path, **rules)
+    assert found.shape == (1, 8, 8)
+    np.testing.assert_allclose(all_of(found)[1, 0], (PIXELS[1] / 255 - 0.1307) / 0.3081, atol=1e-9)
+    rgb = opened(tmp_path, **{**rules, "colour": "rgb", "mean": [0.1, 0.2, 0.3]})
+    assert rgb.shape == (3, 8, 8)
+    assert all_of(rgb)[1, 1, 0, 0] == pytest.approx((PIXELS[1][0, 0] / 255 - 0.2) / 0.3081)
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"sizes": [8, 8]}, "images has no key 'sizes'"),
+        ({"size": [8]}, "images.size must be height and width"),
+        ({"size": [0, 8]}, "images.size must be height and width"),
+        ({"colour": "sepia"}, "images.colour must be one of grey, rgb"),
+        ({"deviation": 0}, "images.deviation must be a number, or one for each channel"),
+        ({"mean": "x"}, "images.mean must be a number"),
+        ({"column": "scan"}, "images.column and images.folder go together"),
+        ({"labels": 3}, "images.labels must be text"),
+    ],
+)
+def test_a_poor_rule_is_refused_by_key(rules: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        ImageRules.parse(rules)
