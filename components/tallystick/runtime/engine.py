@@ -210,6 +210,12 @@ class Engine:
         share = products.product(self.context, operation, left, right, plain)
         return self.from_share(share, _precision(x) + _precision(y))
 
+    def times(self, x: Secret, y: Secret) -> Secret:
+        """Return the element-wise product, rounded in the same round that truncates it."""
+        surplus = _precision(x) + _precision(y) - PRECISION_BITS
+        share = products.times(self.context, x.share, y.share, max(0, surplus))
+        return self.from_share(share, PRECISION_BITS + min(0, surplus))
+
     def squared(self, x: Secret) -> Secret:
         """Return x * x with twice the fraction bits; see :meth:`product`."""
         return self.from_share(products.square(self.context, x.share), 2 * _precision(x))

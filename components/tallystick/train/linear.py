@@ -1,7 +1,8 @@
 """Linear models on shares: scores z = X w, with a column of 1 in X for the intercept, the last.
 
 They start from nought. The gradient of a batch is X' d with the slope d of its loss (losses.py);
-X stands in it as it comes from the shares, so nothing about a graph is needed.
+X stands in it as it comes from the shares, so nothing about a graph is needed. A batch is masked and
+opened once, for the scores and for the gradient.
 """
 
 # B = rows in a batch, F = features.
@@ -14,6 +15,7 @@ from torch import Tensor
 from tallystick.models.coins import Coins
 from tallystick.models.linear import WEIGHTS
 from tallystick.runtime.engine import Engine, Secret
+from tallystick.runtime.protocols import layers
 from tallystick.train.learner import Part
 from tallystick.train.losses import Loss
 
@@ -35,9 +37,13 @@ class LinearLearner:
         self.penalised_P[-1] = 0
 
     def gradient(self, features: Secret, label: Secret, coins: Coins) -> Secret:  # noqa: D102
-        features_BF = self._with_ones(features)
-        slope_B1 = self._loss.slope(features_BF @ self._weights_F1, label)
-        return (features_BF.t() @ slope_B1).squeeze(1)
+        engine = self._engine
+        rows_BF, weights_1F = self._with_ones(features).share, self.weights_P.share.unsqueeze(0)
+        scores_B1, layer = layers.Linear.forward(engine.context, rows_BF, weights_1F, None)
+        slope_B1 = self._loss.slope(engine.from_share(scores_B1), label)
+        _, found_1F = layer.backward(engine.context, slope_B1.share, wanted=(False, True))
+        assert found_1F is not None
+        return engine.from_share(found_1F.squeeze(0))
 
     def loss(self, parts: Iterable[Part], rows: int) -> Secret:  # noqa: D102
         sums = [self._loss.of_rows(self.scores(x), label).sum() for x, label in parts]

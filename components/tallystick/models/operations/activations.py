@@ -3,32 +3,36 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tallystick.models.operations.layer import Layer, Operation, Slopes
-from tallystick.models.operations.tournament import largest
 from tallystick.runtime.engine import Secret
+from tallystick.runtime.protocols import layers
+from tallystick.runtime.protocols.comparison import Compared, below_nought
+from tallystick.runtime.protocols.functions import softmax
 
 
-def _relu(layer: Layer, x: Secret) -> tuple[Secret, Secret]:
-    below = layer.engine.negative(x)
-    return x - layer.times(below, x), below
+def _relu(layer: Layer, x: Secret) -> tuple[Secret, Compared]:
+    share, signs = layers.relu(layer.engine.context, x.share)
+    return layer.engine.from_share(share), signs
 
 
-def _relu_back(layer: Layer, slope: Secret, below: Secret) -> Slopes:
-    return Slopes(inputs=[slope - layer.times(below, slope)])
+def _relu_back(layer: Layer, slope: Secret, signs: Compared) -> Slopes:
+    share = layers.relu_gradient(layer.engine.context, signs, slope.share)
+    return Slopes(inputs=[layer.engine.from_share(share)])
 
 
-def _leaky(layer: Layer, x: Secret) -> tuple[Secret, Secret]:
-    below = layer.engine.negative(x)
-    return x - _lost(layer, below, x), below
+def _leaky(layer: Layer, x: Secret) -> tuple[Secret, Compared]:
+    below, signs = below_nought(layer.engine.context, x.share)
+    return x - _lost(layer, below), signs
 
 
-def _leaky_back(layer: Layer, slope: Secret, below: Secret) -> Slopes:
-    return Slopes(inputs=[slope - _lost(layer, below, slope)])
+def _leaky_back(layer: Layer, slope: Secret, signs: Compared) -> Slopes:
+    return Slopes(inputs=[slope - _lost(layer, signs.times(layer.engine.context, slope.share))])
 
 
-def _lost(layer: Layer, below: Secret, x: Secret) -> Secret:
-    return layer.engine.scaled(layer.times(below, x), 1 - layer.node.number("slope"))
+def _lost(layer: Layer, below: Tensor) -> Secret:
+    return layer.engine.scaled(layer.engine.from_share(below), 1 - layer.node.number("slope"))
 
 
 def _clamp(layer: Layer, x: Secret) -> tuple[Secret, Secret]:
@@ -74,11 +78,8 @@ def _silu_back(layer: Layer, slope: Secret, kept: Any) -> Slopes:
 
 def _softmax(layer: Layer, x: Secret) -> tuple[Secret, Secret]:
     dim = layer.node.whole("dim")
-    last = layer.local(x, lambda s: s.movedim(dim, -1))
-    top, _ = largest(layer.engine, last)
-    powers = (last - layer.local(top, lambda s: s.unsqueeze(-1))).exp()
-    total = powers.sum(-1, keepdim=True)
-    y = layer.times(powers, layer.engine.positive_reciprocal(total))
+    last = softmax(layer.engine.context, x.share.movedim(dim, -1))
+    y = layer.engine.from_share(last)
     return layer.local(y, lambda s: s.movedim(-1, dim)), y
 
 

@@ -1,9 +1,7 @@
 """BatchNorm: by the batch's own mean and variance in training, by running ones afterwards.
 
-Training, M = values of a channel in the batch:
-    u = x - mean,   s = 1 / sqrt(sum(u**2) / M + eps),   h = u s,   y = weight h + bias.
-Back, with the slope d of y:
-    dweight = sum(d h),   dbias = sum(d),   dx = weight s (d - (dbias + h dweight) / M).
+Training: y = (x - mean) s weight + bias with s = 1 / sqrt(variance), and the slopes of x, weight
+and bias: runtime/protocols/layers.py.
 Afterwards: y = x g + (bias - running_mean g),   g = weight / sqrt(running_var + eps).
 
 Affine is what is left of a BatchNorm whose owner knows its statistics:  y = x weight + bias.
@@ -18,44 +16,29 @@ from typing import Any
 
 from tallystick.models.operations.layer import Layer, Operation, Slopes
 from tallystick.runtime.engine import PRECISION_BITS, Secret
+from tallystick.runtime.protocols import layers
 
 
 def _forward(layer: Layer, x_NC: Secret) -> tuple[Secret, Any]:
     if not layer.training:
         return _by_running_statistics(layer, x_NC), None
-    engine, dims = layer.engine, _summed(x_NC)
-    count = x_NC.share.numel() // x_NC.share.shape[1]
-    mean_C = engine.scaled(x_NC.sum(dims), 1 / count)
-    centred_NC = x_NC - _along(layer, mean_C, x_NC)
-    variance_C = engine.scaled(engine.rounded(engine.squared(centred_NC).sum(dims)), 1 / count)
-    inverse_C = (variance_C + layer.node.number("eps")).inv_sqrt()
-    normal_NC = layer.times(centred_NC, _along(layer, inverse_C, x_NC))
-    _follow(layer, mean_C, variance_C, count)
-    result = _affine(layer, normal_NC, layer.parameters["weight"], layer.parameters["bias"])
-    return result, (normal_NC, inverse_C, count)
+    engine, own = layer.engine, layer.parameters
+    share, kept, statistics = layers.BatchNorm.of_the_batch(
+        engine.context, x_NC.share, own["weight"].share, own["bias"].share, layer.node.number("eps")
+    )
+    mean_C, variance_C = (engine.from_share(value) for value in statistics)
+    _follow(layer, mean_C, variance_C, x_NC.share.numel() // x_NC.share.shape[1])
+    return engine.from_share(share), kept
 
 
-def _backward(layer: Layer, slope_NC: Secret, kept: Any) -> Slopes:
-    normal_NC, inverse_C, count = kept
-    engine, dims = layer.engine, _summed(slope_NC)
-    by_bias_C = slope_NC.sum(dims)
-    by_weight_C = engine.rounded(engine.product("mul", slope_NC, normal_NC).sum(dims))
-    parameters = {"weight": by_weight_C, "bias": by_bias_C}
-    if not layer.wanted[0]:
-        return Slopes(inputs=[None], parameters=parameters)
-    # An error of the means is one of every value, and adds up in what lies before: more bits.
-    by_bias = _along(
-        layer, engine.scaled(by_bias_C, 1 / count, extra_bits=PRECISION_BITS), slope_NC
+def _backward(layer: Layer, slope_NC: Secret, kept: layers.BatchNorm) -> Slopes:
+    engine = layer.engine
+    by_input, by_weight, by_bias = kept.backward(
+        engine.context, slope_NC.share, wanted=layer.wanted[0]
     )
-    by_weight = _along(layer, engine.scaled(by_weight_C, 1 / count), slope_NC)
-    turned_NC = engine.product("mul", normal_NC, by_weight)
-    raw_NC = layer.local(
-        turned_NC, lambda s: (slope_NC.share << PRECISION_BITS) - by_bias.share - s
-    )
-    inner_NC = engine.rounded(raw_NC)
-    gain_C = layer.times(layer.parameters["weight"], inverse_C)
-    by_input = layer.times(inner_NC, _along(layer, gain_C, slope_NC))
-    return Slopes(inputs=[by_input], parameters=parameters)
+    parameters = {"weight": engine.from_share(by_weight), "bias": engine.from_share(by_bias)}
+    inputs = [None if by_input is None else engine.from_share(by_input)]
+    return Slopes(inputs=inputs, parameters=parameters)
 
 
 def _by_running_statistics(layer: Layer, x_NC: Secret) -> Secret:

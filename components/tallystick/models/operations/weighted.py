@@ -2,7 +2,8 @@
 
 With z = x * w + b and the slope d of z:  dx = d * w (transposed),  dw = x * d,  db = sum of d;
 for convolutions these are convolutions again, with the roles of stride and dilation exchanged.
-Each is one product: 1 round, and one more to round. Sums are rounded once.
+Each is one product: 1 round to mask, and one more to round. Sums are rounded once. What the way
+there has masked serves the way back (runtime/protocols/layers.py).
 """
 
 # N = rows, F = inputs, K = outputs, C = channels in, D = channels out.
@@ -13,35 +14,75 @@ from torch import Tensor
 
 from tallystick.models.operations.layer import Layer, Operation, Slopes
 from tallystick.runtime.engine import PRECISION_BITS, Secret
+from tallystick.runtime.protocols import layers
 
 
-def _linear(layer: Layer, x_NF: Secret) -> tuple[Secret, Secret]:
-    weight_FK = layer.parameters["weight"].t()
-    return _biased(layer, layer.engine.product("matmul", x_NF, weight_FK), (-1,)), x_NF
-
-
-def _linear_back(layer: Layer, slope_NK: Secret, x_NF: Secret) -> Slopes:
-    product, rounded = layer.engine.product, layer.engine.rounded
-    rows = [layer.local(t, lambda s: s.reshape(-1, s.shape[-1])) for t in (slope_NK, x_NF)]
-    parameters = {"weight": rounded(product("matmul", rows[0].t(), rows[1]))}
-    if "bias" in layer.parameters:
-        parameters["bias"] = rows[0].sum(0)
-    inputs = (
-        [rounded(product("matmul", slope_NK, layer.parameters["weight"]))]
-        if layer.wanted[0]
-        else [None]
+def _linear(layer: Layer, x_NF: Secret) -> tuple[Secret, Any]:
+    rows = x_NF.share.reshape(-1, x_NF.share.shape[-1])
+    share, kept = layers.Linear.forward(
+        layer.engine.context, rows, layer.parameters["weight"].share, _bias(layer)
     )
+    return layer.engine.from_share(share.view(*x_NF.share.shape[:-1], -1)), kept
+
+
+def _linear_back(layer: Layer, slope_NK: Secret, kept: layers.Linear) -> Slopes:
+    rows = slope_NK.share.reshape(-1, slope_NK.share.shape[-1])
+    by_input, by_weight = kept.backward(layer.engine.context, rows, wanted=(layer.wanted[0], True))
+    assert by_weight is not None
+    parameters = {"weight": layer.engine.from_share(by_weight)}
+    if "bias" in layer.parameters:
+        parameters["bias"] = layer.engine.from_share(rows.sum(0))
+    if by_input is None:
+        return Slopes(inputs=[None], parameters=parameters)
+    shaped = by_input.view(*slope_NK.share.shape[:-1], -1)
+    return Slopes(inputs=[layer.engine.from_share(shaped)], parameters=parameters)
+
+
+def _convolution(layer: Layer, x_NC: Secret) -> tuple[Secret, Any]:
+    if x_NC.dim() != 4 or layer.node.groups != 1:
+        return _other_convolution(layer, x_NC)
+    share, kept = layers.Conv2d.forward(
+        layer.engine.context,
+        x_NC.share,
+        layer.parameters["weight"].share,
+        {name: _pair(layer, name) for name in ("stride", "padding", "dilation")},
+        _bias(layer),
+    )
+    return layer.engine.from_share(share), kept
+
+
+def _convolution_back(layer: Layer, slope_ND: Secret, kept: Any) -> Slopes:
+    if not isinstance(kept, layers.Conv2d):
+        return _other_convolution_back(layer, slope_ND, kept)
+    by_input, by_weight = kept.backward(
+        layer.engine.context, slope_ND.share, wanted=(layer.wanted[0], True)
+    )
+    assert by_weight is not None
+    parameters = {"weight": layer.engine.from_share(by_weight)}
+    if "bias" in layer.parameters:
+        parameters["bias"] = slope_ND.sum([0, 2, 3])
+    inputs = [None if by_input is None else layer.engine.from_share(by_input)]
     return Slopes(inputs=inputs, parameters=parameters)
 
 
-def _convolution(layer: Layer, x_NC: Secret) -> tuple[Secret, Secret]:
+def _bias(layer: Layer) -> Tensor | None:
+    return layer.parameters["bias"].share if "bias" in layer.parameters else None
+
+
+def _pair(layer: Layer, name: str) -> tuple[int, int]:
+    high, wide = layer.node.numbers(name)
+    return high, wide
+
+
+def _other_convolution(layer: Layer, x_NC: Secret) -> tuple[Secret, Secret]:
+    """In one or three dimensions, or in groups."""
     weight_DC = layer.parameters["weight"]
     dims = x_NC.dim() - 2
     raw = layer.engine.product(f"conv{dims}d", x_NC, weight_DC, **_settings(layer))
     return _biased(layer, raw, (-1, *[1] * dims)), x_NC
 
 
-def _convolution_back(layer: Layer, slope_ND: Secret, x_NC: Secret) -> Slopes:
+def _other_convolution_back(layer: Layer, slope_ND: Secret, x_NC: Secret) -> Slopes:
     product, rounded = layer.engine.product, layer.engine.rounded
     weight_DC = layer.parameters["weight"]
     dims = x_NC.dim() - 2

@@ -5,7 +5,8 @@ What a layer multiplies is masked and opened once and serves the forward and the
 ===========  ======================================  =========================================
 layer        forward                                 backward
 ===========  ======================================  =========================================
-matmul       mask x, w; x w                          mask g; g w', x' g
+matmul,      mask x, w; x w                          mask g; g w', x' g
+linear
 conv2d       mask x, w; x * w                        mask g; transposed convolution, kernels
 relu         x - x [x < 0]                           mask g; g - g [x < 0], the same bits
 batch norm   mask x - mean; variance, scale          mask g; sums over g and g x, then one
@@ -81,6 +82,35 @@ class Matmul:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """x w' + b for rows x and weights of shape [outputs, inputs], and the gradients by x and w."""
+
+    x: Masked
+    weights: Masked
+
+    @classmethod
+    def forward(
+        cls, context: Context, x: Tensor, weights: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, "Linear"]:
+        """Return this party's share of the result, and what the backward pass needs."""
+        layer = cls(*mask(context, x, weights))
+        terms = [("matmul_nt", 0, 1, ())]
+        one = Sum([layer.x, layer.weights], terms, PRECISION_BITS, _raised(bias))
+        return together(context, [one])[0], layer
+
+    def backward(
+        self, context: Context, gradient: Tensor, *, wanted: tuple[bool, bool]
+    ) -> list[Tensor | None]:
+        """Return this party's shares of the gradients by x and by the weights that are wanted."""
+        (g,) = mask(context, gradient)
+        sums = [
+            Sum([g, self.weights], [("matmul", 0, 1, ())], PRECISION_BITS),
+            Sum([g, self.x], [("matmul_tn", 0, 1, ())], PRECISION_BITS),
+        ]
+        return _wanted(context, sums, wanted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Conv2d:
     """A convolution of images with kernels, not in groups, and its gradients."""
 
@@ -91,12 +121,18 @@ class Conv2d:
 
     @classmethod
     def forward(
-        cls, context: Context, images: Tensor, kernels: Tensor, places: dict[str, tuple[int, int]]
+        cls,
+        context: Context,
+        images: Tensor,
+        kernels: Tensor,
+        places: dict[str, tuple[int, int]],
+        bias: Tensor | None = None,
     ) -> tuple[Tensor, "Conv2d"]:
         """Return this party's share of the convolution, and what the backward pass needs."""
         x, w = mask(context, images, kernels)
-        result = product(context, "conv2d", x, w, _options(places), PRECISION_BITS)
-        return result, cls(x, w, places)
+        terms = [("conv2d", 0, 1, _options(places))]
+        plus = None if bias is None else _raised(bias.view(-1, 1, 1))
+        return together(context, [Sum([x, w], terms, PRECISION_BITS, plus)])[0], cls(x, w, places)
 
     def backward(
         self, context: Context, gradient: Tensor, *, wanted: tuple[bool, bool]
@@ -275,6 +311,11 @@ class CrossEntropy:
 def _wanted(context: Context, sums: list[Sum], wanted: tuple[bool, bool]) -> list[Tensor | None]:
     found = iter(together(context, [one for one, yes in zip(sums, wanted, strict=True) if yes]))
     return [next(found) if yes else None for yes in wanted]
+
+
+def _raised(bias: Tensor | None) -> Tensor | None:
+    """Return a bias with the fraction bits of a product."""
+    return None if bias is None else bias << PRECISION_BITS
 
 
 def _options(places: Mapping[str, tuple[int, ...]]) -> Options:
