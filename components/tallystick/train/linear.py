@@ -1,8 +1,8 @@
 """Linear models on shares: scores z = X w, with a column of 1 in X for the intercept, the last.
 
 They start from nought. The gradient of a batch is X' d with the slope d of its loss (losses.py);
-X stands in it as it comes from the shares, so nothing about a graph is needed. A batch is masked and
-opened once, for the scores and for the gradient.
+X stands in it as it comes from the shares, so nothing about a graph is needed. A batch is masked
+and opened once, for the scores and for the gradient.
 """
 
 # B = rows in a batch, F = features.
