@@ -14,7 +14,7 @@ BUILD = docker build --file images/party/Dockerfile --tag ghcr.io/tallystick/par
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test fuzz lint fmt compile images images-offline test-docker test-chart \
-	bench bench-psi clean
+	bench bench-encode bench-psi clean
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ $(PEERS)/%/.ready:
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check $(PACKAGE)
 	touch $@
+
+bench-encode: $(READY) ## time a million rows of a hundred columns on their way to shares
+	$(BIN)/python -m tests.benchmarks.encode
 
 bench: $(READY) ## time this against stock CrypTen over Gloo, in one run
 	$(BIN)/python -m tests.benchmarks

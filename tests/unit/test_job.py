@@ -181,3 +181,17 @@ def test_a_pipeline_that_is_not_a_partys_side_is_refused(tmp_path: Path) -> None
     )
     with pytest.raises(ConfigError, match="no party pipeline: it takes no parameter consortium"):
         load(tmp_path, job(pipeline="other.yaml"))
+
+
+def test_addresses_and_places_within_a_mapping_are_placed_too(tmp_path: Path) -> None:
+    parties = {
+        "alice": {"data": "s3://bucket/table.csv"},
+        "bob": {"data": "b.csv", "images": {"folder": "scans", "column": "file"}},
+    }
+    loaded = load(tmp_path, job(parties=parties))
+    assert loaded.arguments("alice")["data"] == "s3://bucket/table.csv"
+    assert loaded.arguments("bob")["data"] == str(tmp_path / "b.csv")
+    assert loaded.arguments("bob")["images"] == {
+        "folder": str(tmp_path / "scans"),
+        "column": "file",
+    }

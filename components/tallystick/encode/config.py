@@ -7,7 +7,7 @@ from typing import Any
 from tallystick.encode import label as labels
 from tallystick.encode import splitting
 from tallystick.encode.layout import HORIZONTAL, LAYOUTS, VERTICAL
-from tallystick.models.linear import LINEAR_MODELS
+from tallystick.models import architectures
 from tallystick.runtime.configuration import JSON, StepConfig
 from tallystick.runtime.errors import ConfigError
 
@@ -64,7 +64,11 @@ class Config(StepConfig):
         StepConfig.__post_init__(self)
         self.require(bool(self.label.strip()), "label", "the name of a column")
         self.require(self.label not in self.id_columns, "label", "another column than the ids")
-        self.require(self.model in LINEAR_MODELS, "model", f"one of {', '.join(LINEAR_MODELS)}")
+        self.require(
+            architectures.known(self.model),
+            "model",
+            f"one of {', '.join(architectures.NAMES)}, or package.module:Class or file.py:Class",
+        )
         self.require(0 < self.test_fraction < 1, "test_fraction", "between 0 and 1")
         self.require(
             0 <= self.validation_fraction < 1 - self.test_fraction,
@@ -99,7 +103,7 @@ class Config(StepConfig):
 
     def joint(self) -> dict[str, JSON]:
         """Return what all parties must agree on."""
-        fields = StepConfig.joint(self)
+        fields = {**StepConfig.joint(self), "model": architectures.short(self.model)}
         if self.layout == HORIZONTAL:
             fields |= {"preparation": self.preparation, "images": _common(self.images)}
         return fields

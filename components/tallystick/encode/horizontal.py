@@ -60,7 +60,7 @@ MOST = 2.0**50
 MOST_NAMED = 10
 """So many differences between schemas stand in a message."""
 _CONSTANT = 2.0**-30
-"""A variance below this, or this part of the squared mean, is rounding: the column is constant."""
+"""A variance below this is rounding, and so is a deviation of 2**-45 of the mean."""
 
 
 def require_summable(columns: Columns) -> None:
@@ -294,7 +294,7 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
     )
     fitted = []
     for one, mean, variance in zip(known, means, variances, strict=True):
-        constant = variance <= _CONSTANT * max(1.0, mean * mean)
+        constant = bool(variance <= _CONSTANT + (mean * 2.0**-45) ** 2)
         transform = one.transform
         if constant and not transform.indicator:
             if not transform.part:
