@@ -12,7 +12,8 @@ from tallystick.job import Job
 from tallystick.runtime.errors import ConfigError
 from tallystick.tables import inspection
 from tallystick.tables.dialect import Dialect
-from tallystick.tables.images import ImageRules, ImageSet, holds_images, open_set
+from tallystick.tables.image_files import holds_images, open_set
+from tallystick.tables.images import ImageRules, ImageSet
 from tallystick.tables.rules import Rules
 
 MOST_COLUMNS = 200

@@ -21,6 +21,8 @@ class Config(StepConfig):
     data: Path = Path("data.csv")
     metrics: object = None
     own_label: str = ""
+    rules: dict[str, Any] = dataclasses.field(default_factory=dict)
+    aligned: Path | None = None
 
     LOCAL: ClassVar[frozenset[str]] = StepConfig.LOCAL | {"own_label"}
 
@@ -58,6 +60,16 @@ def test_a_tasks_arguments_become_what_is_declared() -> None:
     assert config.reveals == Path("/out/reveals")
     assert config.metrics is metrics
     assert config.join_timeout_s == 300
+    assert (config.rules, config.aligned) == ({}, None)
+
+
+def test_a_mapping_an_absent_artifact_and_a_path_as_text_are_taken() -> None:
+    given = {"rules": {"drop": ["a"]}, "aligned": Artifact("/a"), "model": Path("/m.py")}
+    config = Config.from_task(arguments(**given))
+    assert config.rules == {"drop": ["a"]}
+    assert config.aligned == Path("/a")
+    assert config.model == "/m.py"
+    assert Config.from_task(arguments(aligned=None)).aligned is None
 
 
 def test_what_the_parties_compare_holds_no_path_and_nothing_of_ones_own() -> None:
@@ -92,6 +104,8 @@ def test_what_the_parties_compare_holds_no_path_and_nothing_of_ones_own() -> Non
         ({"columns": ["a", 1]}, "an entry of columns must be a str"),
         ({"data": 7}, "data must be a path"),
         ({"data": ""}, "data must be a path"),
+        ({"rules": ["a"]}, "rules must be a"),
+        ({"aligned": 3}, "aligned must be a path"),
         ({"party": ""}, "party must be 1 to 100 letters"),
         ({"party": "a/b"}, "party must be 1 to 100 letters"),
         ({"session": "x" * 101}, "session must be 1 to 100 letters"),

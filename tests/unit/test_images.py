@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 from tallystick.runtime.errors import ConfigError, DataError
-from tallystick.tables import images
+from tallystick.tables import image_files
 from tallystick.tables.images import ImageRules, ImageSet
 
 PIXELS = (load_digits().images[:12] * 15.9).astype(np.uint8)
@@ -26,8 +26,8 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def opened(path: Path, **rules: Any) -> ImageSet:
-    assert images.holds_images(str(path))
-    found = images.open_set(str(path), ImageRules.parse(rules))
+    assert image_files.holds_images(str(path))
+    found = image_files.open_set(str(path), ImageRules.parse(rules))
     assert isinstance(found, ImageSet)
     return found
 
@@ -49,7 +49,7 @@ def test_arrays_are_read_whatever_holds_them(tmp_path: Path) -> None:
         np.testing.assert_allclose(all_of(found), PIXELS[:, None] / 255)
         assert found.labels is not None
         assert found.labels.to_pylist() == LABELS.tolist()
-    alone = images.open_set(labels, ImageRules())
+    alone = image_files.open_set(labels, ImageRules())
     assert isinstance(alone, pa.ChunkedArray)
     assert alone.to_pylist() == LABELS.tolist()
 
@@ -83,11 +83,11 @@ def test_a_column_names_files_in_the_order_of_rows(tmp_path: Path) -> None:
     order = np.random.default_rng(0).permutation(12)
     names = pa.chunked_array([pa.array([f"{n}.png" for n in order])])
     np.testing.assert_allclose(
-        all_of(images.named_files(names, rules)), PIXELS[order][:, None] / 255
+        all_of(image_files.named_files(names, rules)), PIXELS[order][:, None] / 255
     )
     for bad in ("12.png", "../outside.png", None):
         with pytest.raises(DataError, match=r"names no file of images\.folder in 1 of 2 rows"):
-            images.named_files(pa.chunked_array([pa.array(["1.png", bad])]), rules)
+            image_files.named_files(pa.chunked_array([pa.array(["1.png", bad])]), rules)
 
 
 def test_images_are_brought_to_one_size_and_colour_and_normalised(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_it_shows_types_gaps_and_what_the_defaults_do(table: Path) -> None:
     output = inspected(str(table))
     assert "bank.csv: 300 rows, 8 columns, which become 7 features" in output
     assert line(output, "customer") == "customer string id 300 names a row; it is not shared"
-    assert line(output, "age").startswith("age int64 number 10.0%")
+    assert line(output, "age").startswith("age double number 10.0%")
     assert line(output, "age").endswith("gaps filled, scaled")
     assert line(output, "town").endswith("one-hot: a column for each of 3 values")
     assert "month: scaled" in line(output, "opened")

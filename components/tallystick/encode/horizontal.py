@@ -2,21 +2,14 @@
 
 Roles: each of P parties holds T_p training rows of the same columns; T = sum T_p is public.
 
-A sum over all rows of a number s_p that each party has (a sum of its own rows, divided by T) is
-shared in two words, and both are opened as sums alone, through the ledger::
-
-    coarse = sum_p round(s_p * 2**8)          |s| < 2**52
-    fine   = sum_p round(s_p * 2**48)         modulo 2**64
-    s      = (fine + 2**64 k) / 2**48         k = round((coarse * 2**40 - fine) / 2**64)
-
-so s is right to about 2**-38 whatever its size. With it, for each number x (1 where present):
+By sums over all rows, each divided by T (:mod:`tallystick.encode.sums`), for each number x:
 
 =================  =============================================================================
 opened             what follows
 =================  =============================================================================
 sum 1, sum x       the part of the rows that have the value; the mean, which fills the others
-sum z              where x became z = log1p(filled x), or a constant fills: the mean of z
-sum (z - mean)**2  the deviation of z
+sum z              where x became z, filled and perhaps taken log1p of: its mean
+sum (z - mean)**2  its deviation
 =================  =============================================================================
 
 For a category only bits are opened: with n_c the joint count of category c, whether n_c reaches the
@@ -25,14 +18,13 @@ For a category only bits are opened: with n_c the joint count of category c, whe
 the ``rare`` part of its own rows. A category that reaches it jointly does so at some party, so no
 other name needs to be told.
 
-Rounds: 2 messages, and 3 openings and at most 2 comparisons, whatever the number of columns.
+Rounds: 2 messages, 3 openings of sums and 2 of comparisons, whatever the number of columns.
 Learnt: by every party the values of the table above, which with two parties tell each the other's
-sums; the bits and names of categories; which columns the others have, and their kinds. Of minimum,
-maximum, median and quantiles there is no secure sum: rules that need them are refused.
+sums; the bits and names of categories; which columns the others have, and their kinds.
 Adversary: semi-honest, as everywhere.
 """
 
-# T = training rows of this party, V = values to sum, K = categories.
+# T = training rows of this party, N = all of its rows.
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,107 +33,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
-from tallystick.encode.layout import refused_together
+from tallystick.encode import sums
 from tallystick.encode.own import Columns
 from tallystick.runtime import events
-from tallystick.runtime.errors import ConfigError, DataError, ProtocolViolation
+from tallystick.runtime.errors import DataError, ProtocolViolation
 from tallystick.runtime.session import Session
 from tallystick.tables import fitting, preparation
 from tallystick.tables.fitting import Floats
 from tallystick.tables.preparation import Number, OneHot, Ordinal, Transform
 from tallystick.tables.rules import CategoryRule, DateRule, NumberRule, Rule
-
-COARSE_BITS, FINE_BITS = 8, 48
-MOST = 2.0**50
-"""A party's part of a joint mean is smaller."""
-MOST_NAMED = 10
-"""So many differences between schemas stand in a message."""
-_CONSTANT = 2.0**-30
-"""A variance below this is rounding, and so is a deviation of 2**-45 of the mean."""
-
-
-def require_summable(columns: Columns) -> None:
-    """Refuse rules that need more than sums, before anybody is dialled.
-
-    Raises:
-        ConfigError: naming the column and what can be done.
-    """
-    for name, kind in columns.kinds.items():
-        rule = columns.rules.of(name, kind or "number")
-        if isinstance(rule, CategoryRule):
-            if not rule.order and not rule.announce:
-                raise ConfigError(
-                    f"column {name!r} is a category, and parties with different rows must agree "
-                    "on its values: list them as order, or say announce: true so that the names "
-                    "of common ones are told; or drop it"
-                )
-            continue
-        number = rule.number() if isinstance(rule, DateRule) else rule
-        if number.fill == "median" or number.clip or number.scale in ("minmax", "robust"):
-            raise ConfigError(
-                f"column {name!r}: median, clip, minmax and robust need more than sums, and are "
-                "not to be had between parties with different rows; use fill: mean or a constant, "
-                "and scale: standard or none"
-            )
-
-
-def agree_columns(session: Session, columns: Columns) -> None:
-    """Compare the schemas of all parties, and bring the columns into the first party's order.
-
-    Raises:
-        DataError: they differ, and in what; at every party.
-        ProtocolViolation: a party's message has another form.
-    """
-    answers = session.exchange({"columns": [[n, k] for n, k in columns.kinds.items()]})
-    kinds: list[dict[str, str]] = []
-    for party, answer in zip(session.parties, answers, strict=True):
-        told = answer.get("columns")
-        good = isinstance(told, list) and all(
-            isinstance(one, list) and len(one) == 2 and all(isinstance(text, str) for text in one)
-            for one in told
-        )
-        if not good:
-            raise ProtocolViolation(
-                f"party {party!r} did not send its columns in the agreed form; check that it runs "
-                "the same version of tallystick"
-            )
-        kinds.append({name: kind for name, kind in told or []})
-    with refused_together(session):
-        first, ours = session.parties[0], kinds[0]
-        differing = [
-            found
-            for party, theirs in zip(session.parties, kinds, strict=True)
-            for found in _differing(first, ours, party, theirs)
-        ]
-        if differing:
-            raise DataError(
-                "parties with different rows must hold the same columns: "
-                f"{'; '.join(differing[:MOST_NAMED])}; rename, drop, or declare reading.types"
-            )
-        if not ours:
-            raise ConfigError(
-                "no party holds a feature: beside ids and the label there are no columns; "
-                "bring a table with features"
-            )
-    # A column that is empty at one party is there what it is at the others.
-    columns.kinds = {name: next((k[name] for k in kinds if k[name]), "") for name in ours}
-
-
-def _differing(
-    first: str, ours: Mapping[str, str], party: str, theirs: Mapping[str, str]
-) -> list[str]:
-    return [
-        *(f"{name!r} is missing at {party!r}" for name in ours if name not in theirs),
-        *(f"{name!r} is missing at {first!r}" for name in theirs if name not in ours),
-        *(
-            f"{name!r} is a {ours[name]} at {first!r} and a {theirs[name]} at {party!r}"
-            for name in ours
-            if name in theirs and len({ours[name], theirs[name], ""}) > 2
-        ),
-    ]
 
 
 @dataclass(slots=True)
@@ -184,47 +86,6 @@ def fit(session: Session, columns: Columns, train_rows: NDArray[np.int64], total
     columns.transforms = tuple(one for transforms in found.values() for one in transforms)
 
 
-def joint_sums(session: Session, parts_V: Floats, what: str, why: str) -> Floats:
-    """Open the sums of numbers that each party has a part of, as this module's formula says.
-
-    Raises:
-        DataError: a number is too large.
-    """
-    if not np.all(np.abs(parts_V) < MOST):
-        raise DataError(
-            "a column holds numbers too large for a joint mean; give it in a larger unit"
-        )
-    words_2V = np.stack(
-        [
-            np.rint(parts_V * 2.0**COARSE_BITS).astype(np.int64),
-            # Python's whole numbers, for a product may exceed 64 bits.
-            np.array([_wrapped(round(float(p) * 2**FINE_BITS)) for p in parts_V], dtype=np.int64),
-        ]
-    )
-    engine = session.engine
-    shape = words_2V.shape
-    total = torch.zeros(shape, dtype=torch.int64)
-    for rank in range(session.world_size):
-        mine = torch.from_numpy(words_2V) if rank == session.rank else None
-        total = total + engine.share_ring(mine, rank, shape)
-    opened = session.ledger.reveal(engine.from_share(total, precision_bits=0), what, why=why)
-    assert opened is not None
-    coarse_V, fine_V = opened.numpy()
-    wraps_V = np.rint((coarse_V * 2.0 ** (FINE_BITS - COARSE_BITS) - fine_V) / 2.0**64)
-    result: Floats = (fine_V + wraps_V * 2.0**64) / 2.0**FINE_BITS
-    return result
-
-
-def standard(
-    session: Session, values_T: Floats, total: int, what: str, why: str
-) -> tuple[float, float]:
-    """Return the joint mean and deviation of one number that all parties hold."""
-    (mean,) = joint_sums(session, np.array([values_T.sum() / total]), f"mean of {what}", why)
-    part = np.array([((values_T - mean) ** 2).sum() / total])
-    (variance,) = joint_sums(session, part, f"variance of {what}", why)
-    return float(mean), math.sqrt(variance) if variance > _CONSTANT else 1.0
-
-
 def _numbers(
     name: str, column: pa.ChunkedArray, rule: Rule, train_rows: NDArray[np.int64]
 ) -> list[_Fit]:
@@ -260,14 +121,14 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
         return []
     present = [one.values_T[~np.isnan(one.values_T)] for one in numbers]
     parts = [[len(values) / total, values.sum() / total] for values in present]
-    sums = joint_sums(
+    opened = sums.joint(
         session,
         np.array(parts).ravel(),
         "parts of the rows that have a value, and sums of the values, of each number",
         "missing values are filled by the joint mean",
     ).reshape(-1, 2)
     known: list[_Fit] = []
-    for one, (having, summed) in zip(numbers, sums, strict=True):
+    for one, (having, summed) in zip(numbers, opened, strict=True):
         if having < 0.5 / total:
             _left_out(one.transform.column, "has no values to learn from")
             continue
@@ -277,7 +138,7 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
             transform = replace(transform, fill=float(summed / having))
         known.append(replace(one, transform=transform))
     prepared = [one.transform.scaled(one.values_T) for one in known]
-    means = joint_sums(
+    means = sums.joint(
         session,
         np.array([values.sum() / total for values in prepared]),
         "mean of each number, filled and transformed",
@@ -286,7 +147,7 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
     deviations = [
         ((values - mean) ** 2).sum() / total for values, mean in zip(prepared, means, strict=True)
     ]
-    variances = joint_sums(
+    variances = sums.joint(
         session,
         np.array(deviations),
         "variance of each number, filled and transformed",
@@ -294,7 +155,7 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
     )
     fitted = []
     for one, mean, variance in zip(known, means, variances, strict=True):
-        constant = bool(variance <= _CONSTANT + (mean * 2.0**-45) ** 2)
+        constant = sums.is_constant(mean, variance)
         transform = one.transform
         if constant and not transform.indicator:
             if not transform.part:
@@ -335,7 +196,7 @@ def _fit_categories(
     common = dict(
         zip(
             asked,
-            _reached(
+            sums.reached(
                 session,
                 [counts[number].get(category, 0) for number, category in asked],
                 [max(1, count) for count in needed],
@@ -348,7 +209,7 @@ def _fit_categories(
         rule.order or tuple(c for c in names[number] if common[number, c])
         for number, (_, _, rule) in enumerate(categories)
     ]
-    others = _reached(
+    others = sums.reached(
         session,
         [
             sum(count for category, count in found.items() if category not in own)
@@ -415,33 +276,6 @@ def _announced(
             why="the job says announce for these columns",
         )
     return [tuple(sorted(known)) for known in joint]
-
-
-def _reached(
-    session: Session, counts_K: Sequence[int], least_K: Sequence[int], what: str
-) -> list[bool]:
-    """Open whether joint counts reach their thresholds, and not the counts."""
-    if not counts_K:
-        return []
-    engine = session.engine
-    shape = (len(counts_K),)
-    total = torch.zeros(shape, dtype=torch.int64)
-    for rank in range(session.world_size):
-        mine = torch.tensor(counts_K, dtype=torch.int64) if rank == session.rank else None
-        total = total + engine.share_ring(mine, rank, shape)
-    if session.rank == 0:
-        total = total - torch.tensor(least_K, dtype=torch.int64)
-    short = engine.negative(engine.from_share(total, precision_bits=0))
-    opened = session.ledger.reveal(
-        short, what, why="rare categories share one column, and their counts stay hidden"
-    )
-    assert opened is not None
-    return [value < 0.5 for value in opened.tolist()]
-
-
-def _wrapped(value: int) -> int:
-    """Return a whole number modulo 2**64, as int64 has it."""
-    return (value + 2**63) % 2**64 - 2**63
 
 
 def _left_out(name: str, why: str) -> None:

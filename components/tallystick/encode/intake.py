@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from tallystick.encode import horizontal, own
 from tallystick.encode import label as labels
+from tallystick.encode import own, schema
 from tallystick.encode.config import Config
 from tallystick.encode.layout import HORIZONTAL
 from tallystick.encode.own import Columns, OwnRows
 from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.runtime.manifest import Manifest
-from tallystick.tables import images
+from tallystick.tables import image_files
 from tallystick.tables.dialect import Dialect
 from tallystick.tables.images import ImageRules, ImageSet
 from tallystick.tables.rules import Rules
@@ -41,7 +41,7 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
                 f"{list(config.id_columns)!r}: an id that is left over would be shared as a feature"
             )
         source = Source(config.aligned / TABLE, config.id_columns)
-    elif images.holds_images(config.data):
+    elif image_files.holds_images(config.data):
         return _checked(config, _image_rows(config, image_rules))
     else:
         dialect = Dialect.parse(config.reading)
@@ -55,7 +55,7 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
     if image_rules.column:
         if image_rules.column not in spool.schema.names:
             raise DataError(f"there is no column {image_rules.column!r}, which images.column names")
-        named = own.Images(images.named_files(spool.column(image_rules.column), image_rules))
+        named = own.Images(image_files.named_files(spool.column(image_rules.column), image_rules))
     rows = own.of_table(
         spool,
         rules=rules,
@@ -71,7 +71,7 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
 
 def _image_rows(config: Config, rules: ImageRules) -> OwnRows:
     """Read images, or labels that lie in a file of their own."""
-    found = images.open_set(config.data, rules)
+    found = image_files.open_set(config.data, rules)
     values = found.labels if isinstance(found, ImageSet) else found
     kind = labels.kind_wanted(config.label_kind, config.model)
     features = own.Images(found) if isinstance(found, ImageSet) else own.Nothing(len(found))
@@ -98,5 +98,5 @@ def _checked(config: Config, rows: OwnRows) -> OwnRows:
         if config.group:
             raise ConfigError("group is not to be had with layout: horizontal yet; leave it out")
         if isinstance(rows.features, Columns):
-            horizontal.require_summable(rows.features)
+            schema.require_summable(rows.features)
     return replace(rows, label=label)

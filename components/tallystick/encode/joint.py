@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallystick.encode import horizontal, sharing
+from tallystick.encode import horizontal, schema, sharing, sums
 from tallystick.encode import label as labels
 from tallystick.encode.config import Config
 from tallystick.encode.layout import HORIZONTAL, Holdings, Layout
@@ -115,7 +115,7 @@ class JointTable:
         features = rows.features
         total = self._drawn.counts()["train_rows"]
         if isinstance(features, Columns):
-            horizontal.agree_columns(self._session, features)
+            schema.agree_columns(self._session, features)
             horizontal.fit(self._session, features, train_rows, total)
             return
         answers = self._session.exchange({"shape": list(features.shape)})
@@ -144,7 +144,7 @@ class JointTable:
             assert label is not None
             total = self._drawn.counts()["train_rows"]
             values_T = label.values_N[train_rows]
-            mean, deviation = horizontal.standard(self._session, values_T, total, "the label", why)
+            mean, deviation = sums.standard(self._session, values_T, total, "the label", why)
             units = {"mean": mean, "deviation": deviation}
             label = replace(label, values_N=(label.values_N - mean) / deviation)
         elif config.standardise:
