@@ -46,14 +46,37 @@ from tallystick.tables.preparation import Number, OneHot, Ordinal, Transform
 from tallystick.tables.rules import CategoryRule, DateRule, NumberRule, Rule
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Fit:
-    """A number on its way: what this party has of it, and what is known of it so far."""
+    """A number on its way, as far as it is known. Its values are read anew for each sum."""
 
     transform: Number
     rule: NumberRule
-    values_T: Floats
-    values_N: Floats
+    ends: Floats
+    """The least and the greatest of this party's values; none where it has none."""
+
+
+class _Values:
+    """This party's numbers, one column in memory at a time."""
+
+    def __init__(self, columns: Columns, train_rows: NDArray[np.int64]) -> None:
+        self._columns = columns
+        self._train_rows = train_rows
+
+    def of(self, transform: Number) -> Floats:
+        """Return all values, NaN where one is missing."""
+        name, part = transform.column, transform.part
+        column = self._columns.spool.column(name)
+        if pa.types.is_null(column.type):
+            return np.full(len(column), np.nan)
+        if part:
+            return preparation.date_part(column, part)
+        return preparation.as_numbers(column, name)
+
+    def trained_on(self, transform: Number) -> Floats:
+        """Return the values of the training rows."""
+        found: Floats = self.of(transform)[self._train_rows]
+        return found
 
 
 def fit(session: Session, columns: Columns, train_rows: NDArray[np.int64], total: int) -> None:
@@ -70,60 +93,57 @@ def fit(session: Session, columns: Columns, train_rows: NDArray[np.int64], total
     """
     found: dict[str, list[Transform]] = {name: [] for name in columns.kinds}
     numbers: list[_Fit] = []
-    categories: list[tuple[str, pa.ChunkedArray, CategoryRule]] = []
+    values = _Values(columns, train_rows)
+    categories: list[_Category] = []
     for name, kind in columns.kinds.items():
-        column, rule = columns.spool.column(name), columns.rules.of(name, kind or "number")
+        rule = columns.rules.of(name, kind or "number")
         if not kind:
             _left_out(name, "has no values")
         elif isinstance(rule, CategoryRule):
-            categories.append((name, preparation.as_categories(column), rule))
+            counted = _counts(preparation.as_categories(columns.spool.column(name)), train_rows)
+            categories.append(_Category(name, rule, counted))
         else:
-            numbers += _numbers(name, column, rule, train_rows)
-    for one in _fit_numbers(session, numbers, total):
+            numbers += _numbers(name, rule, values)
+    for one in _fit_numbers(session, numbers, values, total):
         found[one.column].append(one)
-    for transform in _fit_categories(session, categories, train_rows, total):
+    for transform in _fit_categories(session, categories, len(train_rows), total):
         found[transform.column].append(transform)
     columns.transforms = tuple(one for transforms in found.values() for one in transforms)
 
 
-def _numbers(
-    name: str, column: pa.ChunkedArray, rule: Rule, train_rows: NDArray[np.int64]
-) -> list[_Fit]:
+def _numbers(name: str, rule: Rule, values: _Values) -> list[_Fit]:
     """Return the numbers that a column becomes: itself, or a date's parts."""
     parts: Sequence[str] = rule.parts if isinstance(rule, DateRule) else ("",)
     number = rule.number() if isinstance(rule, DateRule) else rule
     assert isinstance(number, NumberRule)
+    constant = number.fill if isinstance(number.fill, int | float) else None
+    fill = None if constant is None else float(constant)
     found = []
     for part in parts:
-        values_N = _values(name, column, part)
-        missing = int(np.isnan(values_N).sum())
-        if number.fill == "refuse" and missing:
-            raise preparation.missing_values(name, missing, len(values_N))
-        constant = number.fill if isinstance(number.fill, int | float) else None
-        transform = Number(
-            column=name,
-            part=part,
-            fill=None if constant is None else float(constant),
-            log1p=number.log1p,
-        )
-        found.append(_Fit(transform, number, values_N[train_rows], values_N))
+        transform = Number(column=name, part=part, fill=fill, log1p=number.log1p)
+        values_N = values.of(transform)
+        present = values_N[~np.isnan(values_N)]
+        if number.fill == "refuse" and len(present) < len(values_N):
+            raise preparation.missing_values(name, len(values_N) - len(present), len(values_N))
+        ends = np.array([present.min(), present.max()]) if len(present) else np.empty(0)
+        found.append(_Fit(transform=transform, rule=number, ends=ends))
     return found
 
 
-def _values(name: str, column: pa.ChunkedArray, part: str) -> Floats:
-    if pa.types.is_null(column.type):
-        return np.full(len(column), np.nan)
-    return preparation.date_part(column, part) if part else preparation.as_numbers(column, name)
-
-
-def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Number]:
+def _fit_numbers(
+    session: Session, numbers: Sequence[_Fit], values: _Values, total: int
+) -> list[Number]:
     if not numbers:
         return []
-    present = [one.values_T[~np.isnan(one.values_T)] for one in numbers]
-    parts = [[len(values) / total, values.sum() / total] for values in present]
+
+    def having_and_sum(one: _Fit) -> tuple[float, float]:
+        values_T = values.trained_on(one.transform)
+        present = values_T[~np.isnan(values_T)]
+        return len(present) / total, present.sum() / total
+
     opened = sums.joint(
         session,
-        np.array(parts).ravel(),
+        np.array([having_and_sum(one) for one in numbers]).ravel(),
         "parts of the rows that have a value, and sums of the values, of each number",
         "missing values are filled by the joint mean",
     ).reshape(-1, 2)
@@ -137,19 +157,24 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
         if transform.fill is None and one.rule.fill != "refuse":
             transform = replace(transform, fill=float(summed / having))
         known.append(replace(one, transform=transform))
-    prepared = [one.transform.scaled(one.values_T) for one in known]
+
+    def prepared(one: _Fit) -> Floats:
+        return one.transform.scaled(values.trained_on(one.transform))
+
     means = sums.joint(
         session,
-        np.array([values.sum() / total for values in prepared]),
+        np.array([prepared(one).sum() / total for one in known]),
         "mean of each number, filled and transformed",
         "numbers are brought to mean 0",
     )
-    deviations = [
-        ((values - mean) ** 2).sum() / total for values, mean in zip(prepared, means, strict=True)
-    ]
     variances = sums.joint(
         session,
-        np.array(deviations),
+        np.array(
+            [
+                ((prepared(one) - mean) ** 2).sum() / total
+                for one, mean in zip(known, means, strict=True)
+            ]
+        ),
         "variance of each number, filled and transformed",
         "numbers are brought to deviation 1",
     )
@@ -164,72 +189,73 @@ def _fit_numbers(session: Session, numbers: list[_Fit], total: int) -> list[Numb
         if one.rule.scale == "standard":
             scale = 1.0 if constant else math.sqrt(variance)
             transform = replace(transform, shift=float(mean), scale=scale)
-        fitting.require_room(transform, one.values_N)
+        fitting.require_room(transform, one.ends)
         fitted.append(transform)
     return fitted
 
 
+@dataclass(frozen=True, slots=True)
+class _Category:
+    """A category on its way."""
+
+    name: str
+    rule: CategoryRule
+    counts: Mapping[str, int]
+    """How many of this party's training rows each value has."""
+
+
 def _fit_categories(
-    session: Session,
-    categories: Sequence[tuple[str, pa.ChunkedArray, CategoryRule]],
-    train_rows: NDArray[np.int64],
-    total: int,
+    session: Session, categories: Sequence[_Category], rows: int, total: int
 ) -> list[Transform]:
     if not categories:
         return []
-    counts = [_counts(column, train_rows) for _, column, _ in categories]
-    for (name, _, rule), found in zip(categories, counts, strict=True):
-        unknown = [category for category in found if category not in rule.order]
-        if rule.encode == "ordinal" and unknown:
+    for one in categories:
+        unknown = [category for category in one.counts if category not in one.rule.order]
+        if one.rule.encode == "ordinal" and unknown:
             raise DataError(
-                f"column {name!r} holds {len(unknown)} values that are not in its order; add them "
-                "(a missing value is '')"
+                f"column {one.name!r} holds {len(unknown)} values that are not in its order; add "
+                "them (a missing value is '')"
             )
-    names = _announced(session, categories, counts, len(train_rows))
+    names = _announced(session, categories, rows)
     asked = [
         (number, category)
-        for number, (_, _, rule) in enumerate(categories)
-        if not rule.order
+        for number, one in enumerate(categories)
+        if not one.rule.order
         for category in names[number]
     ]
-    needed = [math.ceil(categories[number][2].rare * total) for number, _ in asked]
-    common = dict(
-        zip(
-            asked,
-            sums.reached(
-                session,
-                [counts[number].get(category, 0) for number, category in asked],
-                [max(1, count) for count in needed],
-                "whether each category is common",
-            ),
-            strict=True,
-        )
+    common = sums.reached(
+        session,
+        [categories[number].counts.get(category, 0) for number, category in asked],
+        [max(1, math.ceil(categories[number].rule.rare * total)) for number, _ in asked],
+        "whether each category is common",
     )
+    is_common = dict(zip(asked, common, strict=True))
     kept = [
-        rule.order or tuple(c for c in names[number] if common[number, c])
-        for number, (_, _, rule) in enumerate(categories)
+        one.rule.order or tuple(c for c in names[number] if is_common[number, c])
+        for number, one in enumerate(categories)
     ]
     others = sums.reached(
         session,
         [
-            sum(count for category, count in found.items() if category not in own)
-            for found, own in zip(counts, kept, strict=True)
+            sum(count for category, count in one.counts.items() if category not in own)
+            for one, own in zip(categories, kept, strict=True)
         ],
         [1] * len(categories),
         "whether each column has other categories",
     )
     fitted: list[Transform] = []
-    for (name, _, rule), own, other in zip(categories, kept, others, strict=True):
-        if rule.encode == "ordinal":
-            fitted.append(Ordinal(column=name, order=rule.order))
+    for one, own, other in zip(categories, kept, others, strict=True):
+        if one.rule.encode == "ordinal":
+            fitted.append(Ordinal(column=one.name, order=one.rule.order))
             continue
-        transform = OneHot(column=name, categories=own, other=other)
-        if len(transform.features) > rule.most and not rule.order:
+        transform = OneHot(column=one.name, categories=own, other=other)
+        if len(transform.features) > one.rule.most and not one.rule.order:
             raise DataError(
-                f"column {name!r} has more than {rule.most} common categories; raise rare or most"
+                f"column {one.name!r} has more than {one.rule.most} common categories; raise rare "
+                "or most"
             )
         if len(transform.features) < 2:
-            _left_out(name, "has one category alone, or no common one")
+            _left_out(one.name, "has one category alone, or no common one")
         else:
             fitted.append(transform)
     return fitted
@@ -241,17 +267,14 @@ def _counts(column: pa.ChunkedArray, train_rows: NDArray[np.int64]) -> dict[str,
 
 
 def _announced(
-    session: Session,
-    categories: Sequence[tuple[str, pa.ChunkedArray, CategoryRule]],
-    counts: Sequence[Mapping[str, int]],
-    rows: int,
+    session: Session, categories: Sequence[_Category], rows: int
 ) -> list[tuple[str, ...]]:
     """Tell each other the categories that are common at oneself, where the job says so."""
     told = [
-        sorted(c for c, count in found.items() if count >= max(1, rule.rare * rows))
-        if not rule.order
+        sorted(c for c, n in one.counts.items() if n >= max(1, one.rule.rare * rows))
+        if not one.rule.order
         else []
-        for (_, _, rule), found in zip(categories, counts, strict=True)
+        for one in categories
     ]
     answers = session.exchange({"categories": told})
     joint: list[set[str]] = [set() for _ in categories]

@@ -23,7 +23,9 @@ from tallystick.tables.streaming import Source
 
 TABLE = "aligned.parquet"
 GROUP_ROWS = 1 << 17
-"""Rows of each part of the result."""
+"""Rows of each part of the result,"""
+GROUP_BYTES = 256 << 20
+"""or as many as take about this much, where rows are wide."""
 PIECE_BYTES = 64 << 20
 """As much of the matching rows is in memory before it is cut into pieces."""
 
@@ -60,6 +62,7 @@ class _Pieces:
         self._file = tempfile.TemporaryFile(dir=folder)
         self._pieces_of_group: dict[int, list[tuple[int, NDArray[np.int64]]]] = defaultdict(list)
         self._num_pieces = 0
+        self._group_rows = GROUP_ROWS
 
     def write(self, path: Path) -> None:
         progress = Progress("rows written", self._matched)
@@ -70,7 +73,7 @@ class _Pieces:
                 parquet.ParquetWriter(path, schema) as writer,
                 pa.ipc.open_file(pa.PythonFile(self._file, "r")) as pieces,
             ):
-                for group in range(-(-self._matched // GROUP_ROWS)):
+                for group in range(-(-self._matched // self._group_rows)):
                     found = self._pieces_of_group[group]
                     table = pa.Table.from_batches([pieces.get_batch(n) for n, _ in found], schema)
                     places = np.concatenate([places for _, places in found])
@@ -89,6 +92,7 @@ class _Pieces:
             if writer is None:
                 schema = batch.schema
                 writer = pa.ipc.new_file(pa.PythonFile(self._file, "w"), schema)
+                self._group_rows = max(1, min(GROUP_ROWS, GROUP_BYTES // (8 * len(schema))))
             places = self._places_N[start : start + batch.num_rows]
             start += batch.num_rows
             chosen = np.flatnonzero(places >= 0)
@@ -116,7 +120,7 @@ class _Pieces:
         table = pa.Table.from_batches([batch for batch, _ in held]).combine_chunks()
         (batch,) = table.take(numbers(order)).combine_chunks().to_batches()
         places = places[order]
-        groups, starts = np.unique(places // GROUP_ROWS, return_index=True)
+        groups, starts = np.unique(places // self._group_rows, return_index=True)
         ends = np.append(starts[1:], len(places))
         for group, start, end in zip(groups, starts, ends, strict=True):
             writer.write_batch(batch.slice(start, end - start))

@@ -19,6 +19,8 @@ from tallystick.tables.files import File
 
 CSV_BLOCK_BYTES = 8 << 20
 PARQUET_BATCH_ROWS = 1 << 16
+PARQUET_BATCH_BYTES = 64 << 20
+"""Of a table so wide that so many rows take more, fewer rows are read at once."""
 _MISFIT = re.compile(r"In CSV column #(\d+):")
 
 
@@ -106,7 +108,9 @@ class Source:
             with file.open() as opened, parquet.ParquetFile(opened) as content:
                 reading.check_names(content.schema_arrow.names, self.id_columns, file.name)
                 total, done = content.metadata.num_rows, 0
-                for batch in content.iter_batches(PARQUET_BATCH_ROWS, use_threads=False):
+                width = 8 * max(content.metadata.num_columns, 1)
+                rows = max(1, min(PARQUET_BATCH_ROWS, PARQUET_BATCH_BYTES // width))
+                for batch in content.iter_batches(rows, use_threads=False):
                     table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
                     # One batch has one chunk.
                     (found,) = reading.plain(table, self.id_columns, file.name).to_batches()
