@@ -1,5 +1,6 @@
 """The ``tallystick`` command."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -42,6 +43,11 @@ Try: [bold]tallystick run job.yaml --out results[/bold]
 
 The exit code is 0 only when every party finished, or else that of the error's kind: \
 2 the job or a parameter, 3 a party's data, 4 a lost or late party, 5 a broken protocol.
+"""
+ESTIMATE_HELP = """Say what a job's training will cost: rounds, bytes, memory and time.
+
+Rehearses one batch on this machine, with noughts for data; nobody is asked for anything. The \
+rows are those of the intersection, which is not known before: give what you expect.
 """
 DEMO_HELP = """Two organisations train one model on this machine, in about a minute.
 
@@ -186,6 +192,47 @@ def submit(
                 _show(tracking.metrics(mlflow, session=job.session, party=party), Console())
             except ConfigError as error:  # the run went well all the same
                 _complain(str(error))
+
+
+@app.command(help=ESTIMATE_HELP)
+def estimate(
+    job_file: Annotated[
+        Path, typer.Argument(metavar="JOB.yaml", help="The job file.", show_default=False)
+    ],
+    rows: Annotated[int, typer.Option(help="Rows that train.", min=1, show_default=False)],
+    features: Annotated[
+        int, typer.Option(help="Features of all parties.", min=1, show_default=False)
+    ],
+    classes: Annotated[int, typer.Option(help="Classes of the label; 0 for a number.", min=0)] = 2,
+    validation_rows: Annotated[int, typer.Option(help="Rows that validate.", min=0)] = 0,
+    round_trip_ms: Annotated[
+        float, typer.Option(help="Time there and back between the members, in ms.", min=0)
+    ] = 1.0,
+    bandwidth_mbit: Annotated[
+        float, typer.Option(help="Throughput between them, in Mbit/s.", min=0.001)
+    ] = 1000.0,
+) -> None:
+    """Say what a job's training will cost."""
+    with _errors():
+        job = Job.load(job_file)
+        from tallystick import estimate as estimation
+        from tallystick.train.estimate import Rows
+
+        outlook = estimation.of_job(
+            job,
+            rows=Rows(
+                train=rows,
+                validation=validation_rows,
+                feature_shape=(features,),
+                label_width=classes if classes > 2 else 1,
+            ),
+            kind={0: "number", 2: "binary"}.get(classes, "classes"),
+            processors=os.cpu_count() or 1,
+            round_trip_s=round_trip_ms / 1000,
+            bandwidth=bandwidth_mbit * 1e6 / 8,
+        )
+        network = f"{round_trip_ms:g} ms and {bandwidth_mbit:g} Mbit/s apart"
+        estimation.show(outlook, Console(), network=network)
 
 
 @app.command(help=DEMO_HELP)

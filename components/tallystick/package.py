@@ -43,6 +43,8 @@ class Package:
     """The YAML file that one uploads in the Kubeflow UI."""
     inputs: Mapping[str, str]
     """KFP's type of each parameter, by name."""
+    defaults: Mapping[str, JSON]
+    """The values of parameters that are not given, by name."""
     required: frozenset[str]
     """Names of the parameters that have no default."""
     steps: tuple[str, ...]
@@ -88,6 +90,11 @@ class Package:
                 name=spec["pipelineInfo"]["name"],
                 path=path.resolve(),
                 inputs={name: declared["parameterType"] for name, declared in inputs.items()},
+                defaults={
+                    name: declared["defaultValue"]
+                    for name, declared in inputs.items()
+                    if "defaultValue" in declared
+                },
                 required=frozenset(
                     name
                     for name, declared in inputs.items()

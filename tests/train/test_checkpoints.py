@@ -17,6 +17,7 @@ from tests.harness import Place
 from tests.train import room
 from tests.train.room import Rows, Training
 
+pytestmark = pytest.mark.timeout(300)
 CONFIG: dict[str, Any] = {
     "model": "tfe_network_a",
     "epochs": 2,
@@ -65,7 +66,7 @@ def disturbed(place: Place, folder: Path, undisturbed: Path, kills: int, seed: i
         time.sleep(rng.uniform(0, lasts_s / 2))
         victim = rng.choice(place.parties)
         training.processes[victim].end()
-        codes = training.end(60)
+        codes = training.end()
         survivors = {code for party, code in codes.items() if party != victim}
         # The others go down with it by a named error, or all had finished before.
         assert survivors <= {0, 4}, [training.log(party) for party in place.parties]
@@ -77,7 +78,6 @@ def disturbed(place: Place, folder: Path, undisturbed: Path, kills: int, seed: i
     assert all(numbers == newest[0] for numbers in newest)
 
 
-@pytest.mark.timeout(300)
 def test_a_killed_training_ends_with_the_model_of_an_undisturbed_one(
     place: Place, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 import tallystick
 from tallystick import local
 from tallystick.cli import app
+from tallystick.job import EXAMPLE
 from tallystick.local.failures import Failure
 from typer.testing import CliRunner
 
@@ -109,3 +110,21 @@ def test_keygen_makes_an_identity_once(tmp_path: Path) -> None:
 def test_the_dealer_refuses_a_missing_consortium(tmp_path: Path) -> None:
     arguments = ["--consortium", str(tmp_path / "none.yaml"), "--identity", str(tmp_path)]
     assert runner.invoke(app, ["dealer", *arguments]).exit_code == 2
+
+
+def test_estimate_tells_the_cost_of_a_training_without_anybody(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(EXAMPLE)
+    one, two = (
+        CliRunner().invoke(app, ["estimate", str(job), "--rows", rows, "--features", "9"])
+        for rows in ("1280", "2560")
+    )
+    assert one.exit_code == two.exit_code == 0, one.output
+
+    def rounds(output: str) -> int:
+        (line,) = (line for line in output.splitlines() if line.startswith("rounds"))
+        return int(line.split()[1].replace(",", ""))
+
+    # Twice the batches: twice their rounds, and those at the end of an epoch once.
+    assert 1.5 * rounds(one.output) < rounds(two.output) < 2 * rounds(one.output)
+    assert "time, all on this machine" in one.output

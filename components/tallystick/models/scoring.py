@@ -3,6 +3,7 @@
 # N = rows, F = features, K = scores of a row.
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -12,7 +13,7 @@ from tallystick.models.graph import Graph
 from tallystick.models.linear import WEIGHTS
 from tallystick.runtime.engine import Engine, Secret
 
-_AT_ONCE = 1 << 22
+_AT_ONCE = 1 << 20
 """Values of a model's widest layer that are computed at once, so that memory follows the part."""
 
 
@@ -32,13 +33,25 @@ def outputs(engine: Engine, model: SharedModel, features: Secret) -> Secret:
         return _linear(engine, model, features.share.reshape(rows, -1))
     graph = Graph.from_json(model.manifest.joint.get("architecture"))
     parameters = {name: engine.from_share(model.parameter(name)) for name in graph.shapes}
+    return of_graph(engine, graph, parameters, features)
+
+
+def of_graph(
+    engine: Engine, graph: Graph, parameters: Mapping[str, Secret], features: Secret
+) -> Secret:
+    """Return the raw scores of a graph [N, K], part by part.
+
+    Args:
+        engine: the session's engine.
+        graph: the architecture.
+        parameters: parameters and buffers, by name.
+        features: [N, ...], as many values a row as the graph takes.
+    """
     widest = max(math.prod(node.shape) for node in graph.nodes)
-    parts = torch.split(features.share, max(1, _AT_ONCE // widest))
+    rows = features.share.reshape(-1, *graph.feature_shape)
     scores = [
-        execution.run(
-            engine, graph, parameters, engine.from_share(part.reshape(-1, *graph.feature_shape))
-        ).share
-        for part in parts
+        execution.run(engine, graph, parameters, engine.from_share(part)).share
+        for part in torch.split(rows, max(1, _AT_ONCE // widest))
     ]
     return engine.from_share(torch.cat(scores))
 

@@ -106,23 +106,31 @@ class Engine:
         """Make this engine CrypTen's world until the block ends."""
         refuse_insecure_settings()
         process_group.start(self._mesh, self._parties, self.rank)
-        _install_communicator(self.rank, self.world_size)
         _install_streams(self._pairwise_streams())
+        self.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Undo what :meth:`__enter__` did; the links are the session's to close."""
+        self.end()
+        for streams in crypten.generators.values():
+            streams.clear()
+        process_group.stop()
+
+    def begin(self) -> None:
+        """Let CrypTen compute by this engine's means."""
+        _install_communicator(self.rank, self.world_size)
         crypten.mpc.__dict__["__SUPPORTED_PROVIDERS"][PROVIDER] = _Provider(self.context)
         cfg.config.mpc.provider = PROVIDER
         _current.append(self)
         self._no_grad = crypten.no_grad()
         self._no_grad.__enter__()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """Undo what :meth:`__enter__` did; the links are the session's to close."""
+    def end(self) -> None:
+        """Undo :meth:`begin`."""
         self._no_grad.__exit__(None, None, None)
         _current.remove(self)
-        for streams in crypten.generators.values():
-            streams.clear()
         DistributedCommunicator.instance = None
-        process_group.stop()
 
     def share_ring(self, value: Tensor | None, owner: int, shape: Sequence[int]) -> Tensor:
         """Split the owner's ring elements into shares; no message is needed.
@@ -632,6 +640,10 @@ def _adapt() -> None:
     Secret.__init__ = _init_secret
     Secret._ltz = _negative
     Secret.get_plain_text = Secret.reveal = _refuse("a secret is opened by the ledger alone")
+    # What the communicator knows itself it says without torch.distributed, which a rehearsal lacks.
+    DistributedCommunicator.is_initialized = classmethod(lambda cls: cls.instance is not None)
+    DistributedCommunicator.get_rank = lambda self: self.rank
+    DistributedCommunicator.get_world_size = lambda self: self.world_size
     for message in ("send_obj", "recv_obj", "broadcast_obj"):
         setattr(DistributedCommunicator, message, _refuse("pickled objects are refused"))
     for function in ("sigmoid", "tanh", "exp", "log", "reciprocal", "inv_sqrt", "sqrt"):

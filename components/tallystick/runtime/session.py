@@ -99,15 +99,6 @@ class Session:
         """How often this party has waited for others so far."""
         return self._mesh.rounds
 
-    def traffic(self) -> dict[str, float]:
-        """Return what the session has cost this party so far."""
-        links = self._mesh.links.values()
-        return {
-            "rounds": float(self._mesh.rounds),
-            "sent_bytes": float(sum(link.counters.sent_bytes for link in links)),
-            "received_bytes": float(sum(link.counters.received_bytes for link in links)),
-        }
-
     def exchange(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         """Send every party a JSON value and return what each sent, in rank order, our own included.
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from tallystick.runtime.engine import Secret
+from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.errors import DataError
 from tallystick.runtime.session import Session
 
@@ -29,6 +29,13 @@ def checked(loss: float) -> float:
     return loss
 
 
+def range_bit(engine: Engine, weights_P: Secret) -> Secret:
+    """Return one shared bit: are all parameters in range?"""
+    room = torch.stack([(MAX_PARAMETER - weights_P).share, (MAX_PARAMETER + weights_P).share])
+    outside = engine.negative(engine.from_share(room)).sum().unsqueeze(0)
+    return engine.negative(outside - 1)
+
+
 def check_parameters(session: Session, weights_P: Secret) -> None:
     """Refuse parameters that have grown so large that the next products may overflow.
 
@@ -37,12 +44,10 @@ def check_parameters(session: Session, weights_P: Secret) -> None:
     Raises:
         DataError: with the advice that helps.
     """
-    engine = session.engine
-    room = torch.stack([(MAX_PARAMETER - weights_P).share, (MAX_PARAMETER + weights_P).share])
-    outside = engine.negative(engine.from_share(room)).sum().unsqueeze(0)
-    none = engine.negative(outside - 1)
     opened = session.ledger.reveal(
-        none, "whether all parameters are in range", why="to end a training that diverges"
+        range_bit(session.engine, weights_P),
+        "whether all parameters are in range",
+        why="to end a training that diverges",
     )
     assert opened is not None
     if not bool(opened[0]):

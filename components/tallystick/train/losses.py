@@ -8,10 +8,10 @@ loss             of one row                    its slope by z
 logistic         log(1 + exp(z)) - y z         sigmoid(z) - y             y in {0, 1}
 hinge            max(0, 1 - t z)               -t where t z < 1           t = 2 y - 1
 squared_error    (z - y)**2 / 2                z - y
-cross_entropy    log(sum(exp(z))) - z_y        softmax(z) - y             y one-hot
+cross_entropy    -log(softmax(z)_y)            softmax(z) - y             y one-hot
 ===============  ============================  ================================================
 
-A softmax subtracts the largest score first, found by a tournament, so that no power overflows.
+A probability below 2**-12 counts as that, so a row's cross-entropy is at most 8.3.
 Class weights multiply a row's loss by its class's weight; the mean is over the rows, not over the
 weights (torch's ``reduction="sum"``, divided by the rows), for their sum would tell the classes'
 shares.
@@ -23,8 +23,8 @@ from collections.abc import Sequence
 
 import torch
 
-from tallystick.models.operations.tournament import largest
 from tallystick.runtime.engine import PRECISION_BITS, Engine, Secret
+from tallystick.runtime.protocols.functions import softmax
 
 
 class Loss:
@@ -90,14 +90,9 @@ class CrossEntropy(Loss):
         return self.both(scores, label)[1]
 
     def both(self, scores: Secret, label: Secret) -> tuple[Secret, Secret]:  # noqa: D102
-        top_B, _ = largest(self.engine, scores)
-        top_B1 = top_B.unsqueeze(1)
-        powers = (scores - top_B1).exp()
-        total_B1 = powers.sum(1, keepdim=True)
-        # The largest power is 1, so the total lies between 1 and K.
-        softmax = powers * self.engine.positive_reciprocal(total_B1)
-        of_truth_B1 = (label * scores).sum(1, keepdim=True)
-        return softmax - label, total_B1.log() + top_B1 - of_truth_B1
+        likely_BK = self.engine.from_share(softmax(self.engine.context, scores.share))
+        of_truth_B1 = (label * likely_BK).sum(1, keepdim=True)
+        return likely_BK - label, -of_truth_B1.log()
 
 
 class Weighted(Loss):

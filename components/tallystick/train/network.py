@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from tallystick.models import execution
+from tallystick.models import execution, scoring
 from tallystick.models.coins import Coins
 from tallystick.models.graph import Graph
 from tallystick.runtime.engine import Engine, Secret
@@ -48,8 +48,10 @@ class NetworkLearner:
         self._loss_sum = engine.public(torch.zeros(1))
 
     def gradient(self, features: Secret, label: Secret, coins: Coins) -> Secret:  # noqa: D102
-        features = self._shaped(features)
-        tape = execution.forward(self._engine, self._graph, self._all(), features, coins)
+        shaped = features.share.reshape(-1, *self._graph.feature_shape)
+        tape = execution.forward(
+            self._engine, self._graph, self._all(), self._engine.from_share(shaped), coins
+        )
         slope, losses_B1 = self._loss.both(tape.scores_NK, label)
         self._loss_sum = self._loss_sum + losses_B1.sum().unsqueeze(0)
         self._buffers.update(tape.buffers)
@@ -64,7 +66,7 @@ class NetworkLearner:
         return mean[0]
 
     def scores(self, features: Secret) -> Secret:  # noqa: D102
-        return execution.run(self._engine, self._graph, self._all(), self._shaped(features))
+        return scoring.of_graph(self._engine, self._graph, self._all(), features)
 
     def parameters(self) -> dict[str, Tensor]:  # noqa: D102
         return {name: value.share for name, value in self._all().items()}
@@ -78,9 +80,6 @@ class NetworkLearner:
         self._loss_sum = self._engine.from_share(state["loss"])
         for name in self._buffers:
             self._buffers[name] = self._engine.from_share(state[f"buffer.{name}"])
-
-    def _shaped(self, features: Secret) -> Secret:
-        return self._engine.from_share(features.share.reshape(-1, *self._graph.feature_shape))
 
     def _all(self) -> dict[str, Secret]:
         """Cut the vector into the parameters, by name."""

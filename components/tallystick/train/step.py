@@ -13,16 +13,17 @@ from tallystick.models import architectures, artifact
 from tallystick.models.checkpoints import Checkpoints
 from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS
-from tallystick.runtime import life
+from tallystick.runtime import events, life
+from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
 from tallystick.tables import shares
-from tallystick.train import losses, optimisers
+from tallystick.train import estimate, losses, optimisers
 from tallystick.train.configuration import AUTOMATIC, Config
 from tallystick.train.learner import Learner
 from tallystick.train.linear import LinearLearner
-from tallystick.train.loop import Loop
+from tallystick.train.loop import PART_ROWS, Loop
 from tallystick.train.network import NetworkLearner
 
 Network = tuple[Graph, dict[str, Tensor]]
@@ -37,7 +38,10 @@ def run(config: Config) -> int:
     """
     data = shares.read(config.shares)
     loss_name = _loss(config, data)
-    network = _network(config, data)
+    joint = data.manifest.joint
+    outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
+    network = network_of(config, tuple(joint["feature_shape"]), outputs)
+    expected = _expected(config, data, loss_name, network, outputs)
     if network is not None:
         config = dataclasses.replace(config, architecture=network[0].digest())
     with (
@@ -46,6 +50,7 @@ def run(config: Config) -> int:
     ):
         session.agree(data.manifest)
         log.parameters({"model": architectures.short(config.model), **config.training()})
+        log.metrics({f"estimate.{name}": value for name, value in expected.items()})
         loop = _loop(config, session, data, log, loss_name, network)
         loop.run()
         manifest = _manifest(config, session, data, loop, network)
@@ -56,7 +61,6 @@ def run(config: Config) -> int:
         found = {"loss": loop.progress.losses[-1], **_watched(config, loop)}
         for name, value in found.items():
             config.metrics.log_metric(name, value)  # type: ignore[attr-defined]
-        log.metrics({f"train.{name}": value for name, value in session.traffic().items()})
         session.result(**found)
     return len(loop.progress.losses)
 
@@ -107,19 +111,42 @@ _LINEAR = {
 }
 
 
-def _network(config: Config, data: shares.Shares) -> Network | None:
-    """Return the architecture and its initial parameters; None for a linear model."""
+def network_of(config: Config, shape: tuple[int, ...], outputs: int) -> Network | None:
+    """Return the architecture and its initial parameters; None for a linear model.
+
+    Args:
+        config: the step's configuration.
+        shape: of a row's features in the shares.
+        outputs: scores of a row that the label needs.
+
+    Raises:
+        ConfigError: the model cannot be made, or does not fit.
+    """
     if config.model in LINEAR_MODELS:
         return None
-    joint = data.manifest.joint
-    outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
-    shape = tuple(joint["feature_shape"])
     if config.feature_shape and math.prod(config.feature_shape) != math.prod(shape):
         raise ConfigError(
             f"feature_shape {list(config.feature_shape)} holds {math.prod(config.feature_shape)} "
             f"values, and a row has {math.prod(shape)}; give a shape of as many"
         )
     return architectures.build(config.model, config.feature_shape or shape, outputs, config.seed)
+
+
+def _expected(
+    config: Config, data: shares.Shares, loss_name: str, network: Network | None, outputs: int
+) -> dict[str, float]:
+    """Rehearse the training, and say what it will cost."""
+    parties = len(Consortium.load(config.consortium).names)
+    rows = estimate.Rows(
+        train=len(data.train_rows),
+        validation=len(data.validation_rows),
+        feature_shape=tuple(data.manifest.joint["feature_shape"]),
+        label_width=outputs,
+    )
+    cost, peak_bytes = estimate.rehearse(config, parties, rows, loss_name, network, PART_ROWS)
+    expected = {**dataclasses.asdict(cost), "peak_bytes": float(peak_bytes)}
+    events.emit("estimate", **expected)
+    return expected
 
 
 def _loop(

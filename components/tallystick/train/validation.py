@@ -4,6 +4,8 @@
 
 from collections.abc import Iterable
 
+import torch
+
 from tallystick.models.operations.tournament import largest
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.session import Session
@@ -25,20 +27,26 @@ def measure(
         learner: the model.
         parts: the validation rows.
     """
-    engine, rows, sums = session.engine, 0, []
-    for features, label in parts:
-        scores = learner.scores(features)
-        of_rows = loss.of_rows(scores, label) if metric == "loss" else right(engine, scores, label)
-        sums.append((of_rows.sum(), 1.0))
-        rows += label.size(0)
-    total = engine.combine(sums)
     opened = session.ledger.reveal(
-        engine.scaled(total, 1 / rows),
+        mean(session.engine, metric, loss, learner, parts),
         f"validation {metric}",
         why="to see whether the training still improves on rows that it does not learn from",
     )
     assert opened is not None
     return float(opened)
+
+
+def mean(
+    engine: Engine, metric: str, loss: Loss, learner: Learner, parts: Iterable[Part]
+) -> Secret:
+    """Return the metric, shared; for the arguments see :func:`measure`."""
+    rows, total = 0, torch.zeros((), dtype=torch.int64)
+    for features, label in parts:
+        scores = learner.scores(features)
+        of_rows = loss.of_rows(scores, label) if metric == "loss" else right(engine, scores, label)
+        total = total + of_rows.share.sum()
+        rows += label.size(0)
+    return engine.scaled(engine.from_share(total), 1 / rows)
 
 
 def right(engine: Engine, scores: Secret, label: Secret) -> Secret:
