@@ -1,5 +1,6 @@
 """The converter: what it gives is the module; what it cannot convert it names, and where."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tallystick.models import architectures, plain
 from tallystick.models.from_torch import convert
 from tallystick.models.graph import Graph
 from tallystick.models.networks import NETWORKS
+from tallystick.models.operations_of_torch import MODULES
 from tallystick.runtime.errors import ConfigError, DataError
 from torch import Tensor, nn
 
@@ -101,6 +103,13 @@ def test_what_cannot_be_converted_is_named_with_its_place(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         convert(module(), (4,))
+
+
+def test_the_readme_that_errors_point_to_lists_every_layer() -> None:
+    folder = Path(architectures.__file__).parents[1]
+    page = (folder / "train" / "README.md").read_text()
+    listed = set(re.findall(r"[A-Za-z0-9]+", page))
+    assert {kind.__name__ for kind in MODULES} <= listed
 
 
 def test_a_module_that_does_not_fit_the_features_is_refused() -> None:
