@@ -57,6 +57,16 @@ def test_a_profile_of_ids_is_put_into_words() -> None:
     )
 
 
+def test_what_a_training_expects_and_where_it_goes_on_is_put_into_words() -> None:
+    record = Record(["alice"], ["train"])
+    cost = {"rounds": 12345.0, "sent_bytes": 2.5e6, "dealer_bytes": 1e9}
+    assert record.take("alice", {"event": "estimate", **cost}) == (
+        "expects 12,345 rounds, 2.5 MB to the others, 1,000.0 MB from the dealer"
+    )
+    resumed = {"event": "resumed", "epoch": 3, "batch": 0}
+    assert record.take("alice", resumed) == "goes on from epoch 3, batch 0"
+
+
 def test_a_step_goes_from_waiting_to_done() -> None:
     record = Record(["alice"], ["psi", "train"])
     assert record.current("alice") == "psi"

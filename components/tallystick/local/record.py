@@ -81,6 +81,10 @@ class Record:
                 return step.note
             case "profile":
                 return profile(event)
+            case "estimate":
+                return estimate(event)
+            case "resumed":
+                return f"goes on from epoch {event.get('epoch')}, batch {event.get('batch')}"
             case "warning":
                 return f"warning: {event.get('message')}"
             case "finished":
@@ -166,6 +170,16 @@ def progress(event: Mapping[str, Any]) -> str:
     if left is not None:
         words.append(f"{left:.0f} s left")
     return ", ".join(words)
+
+
+def estimate(event: Mapping[str, Any]) -> str:
+    """Put what a training will cost into a few words."""
+    counts = [_number(event.get(name)) for name in ("rounds", "sent_bytes", "dealer_bytes")]
+    rounds, sent, dealt = (count or 0.0 for count in counts)
+    return (
+        f"expects {rounds:,.0f} rounds, {sent / 1e6:,.1f} MB to the others, "
+        f"{dealt / 1e6:,.1f} MB from the dealer"
+    )
 
 
 def profile(event: Mapping[str, Any]) -> str:

@@ -29,8 +29,8 @@ def emit(event: str, **fields: object) -> None:
     """Write one event line.
 
     Args:
-        event: started, joined, progress, warning, finished or failed; the dealer's are serving,
-            gathered and served.
+        event: started, joined, progress, warning, finished or failed; training's own are estimate
+            and resumed; the dealer's are serving, gathered and served.
         fields: JSON values that belong to it.
     """
     for observer in _observers:
