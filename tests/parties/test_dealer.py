@@ -279,6 +279,54 @@ def test_a_party_that_asks_and_never_reads_does_not_fill_the_dealers_memory(
     assert 4 << 20 <= peak < 6 << 20
 
 
+def test_a_dealer_with_too_many_sessions_refuses_another_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING", 3)
+    monkeypatch.setattr(server, "MAX_SERVING", 2)
+    place = harness.make_place(tmp_path, 2)
+    serving = server.DealerServer(place.load(), place.identity(DEALER))
+    thread = threading.Thread(target=serving.serve, daemon=True)
+    thread.start()
+    meshes: list[Mesh] = []
+
+    def join(name: str, session: str) -> Mesh:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                meshes.append(Mesh([dial(place, name, session)]))
+            except ConnectionRefusedError:  # the port is not open yet
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return meshes[-1]
+
+    def refusal(name: str, session: str) -> str:
+        with pytest.raises(PeerLost) as error:
+            join(name, session).message(DEALER)
+        return str(error.value)
+
+    try:
+        for number in range(3):
+            join("alice", f"waiting-{number}")
+        assert "'alice' waits for other parties in 3 sessions already" in refusal("alice", "more")
+        for number in range(2):  # bob is not hindered, and what was waiting is served
+            assert join("bob", f"waiting-{number}").message(DEALER)["key"]
+        said = refusal("bob", "waiting-2")
+        assert "'notary' stopped with Busy: the dealer serves 2 sessions already" in said
+        meshes[0].close()
+        deadline = time.monotonic() + 10
+        while serving._serving > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert join("bob", "waiting-2").message(DEALER)["key"]
+    finally:
+        serving.stop()
+        for mesh in meshes:
+            mesh.close()
+        thread.join(10)
+
+
 def test_the_dealer_is_a_command_that_ends_when_it_is_told_to(tmp_path: Path) -> None:
     place = harness.make_place(tmp_path, 2)
     command = [sys.executable, "-m", "tallystick.runtime.dealer"]

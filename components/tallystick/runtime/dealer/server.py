@@ -37,6 +37,10 @@ from tallystick.runtime.randomness import Stream, new_key
 
 MAX_QUEUED_BYTES = 256 << 20
 MAX_KINDS = 1 << 16
+MAX_WAITING = 64
+"""The most sessions in which one party may wait for the others."""
+MAX_SERVING = 64
+"""The most sessions that are served at once."""
 
 
 class DealerServer:
@@ -47,6 +51,7 @@ class DealerServer:
         self._consortium = consortium
         _, self._context = tls_contexts(consortium, consortium.dealer.name, identity)
         self._waiting: dict[tuple[str, str], dict[str, Link]] = {}
+        self._serving = 0
         self._lock = threading.Lock()
         self._over = threading.Event()
 
@@ -109,17 +114,48 @@ class DealerServer:
     def _gather(self, key: tuple[str, str], link: Link) -> None:
         with self._lock:
             self._forget_the_gone()
-            gathered = self._waiting.setdefault(key, {})
-            if link.peer in gathered:  # that party was started again before the others came
-                gathered[link.peer].close()
-            gathered[link.peer] = link
-            if len(gathered) < len(self._consortium.parties):
-                return
-            del self._waiting[key]
+            gathered = self._waiting.get(key, {})
+            reason = self._too_much(key, gathered, link.peer)
+            if reason is None:
+                self._waiting[key] = gathered
+                if link.peer in gathered:  # that party was started again before the others came
+                    gathered[link.peer].close()
+                gathered[link.peer] = link
+                if len(gathered) < len(self._consortium.parties):
+                    return
+                del self._waiting[key]
+                self._serving += 1
+        if reason is not None:
+            _refused(f"{link.peer!r}: {reason}")
+            threading.Thread(target=Mesh([link]).abort, args=("Busy", reason, None)).start()
+            return
         links = [gathered[name] for name in self._consortium.names]
         threading.Thread(
-            target=DealerSession(*key, links=links).run, name=f"dealer-{key}", daemon=True
+            target=self._serve_session, args=(key, links), name=f"dealer-{key}", daemon=True
         ).start()
+
+    def _too_much(self, key: tuple[str, str], gathered: dict[str, Link], party: str) -> str | None:
+        """Say why a party cannot be taken now; None if it can."""
+        waiting = sum(party in others for other, others in self._waiting.items() if other != key)
+        if waiting >= MAX_WAITING:
+            return (
+                f"{party!r} waits for other parties in {waiting} sessions already; end some of "
+                "them before it joins another"
+            )
+        complete = len({*gathered, party}) == len(self._consortium.parties)
+        if complete and self._serving >= MAX_SERVING:
+            return (
+                f"the dealer serves {self._serving} sessions already; start the step again on "
+                "every side when some have ended"
+            )
+        return None
+
+    def _serve_session(self, key: tuple[str, str], links: list[Link]) -> None:
+        try:
+            DealerSession(*key, links=links).run()
+        finally:
+            with self._lock:
+                self._serving -= 1
 
     def _forget_the_gone(self) -> None:
         """Drop parties that left while they waited for others."""
