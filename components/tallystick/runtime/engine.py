@@ -255,11 +255,6 @@ class Engine:
         """Return log(1 + exp(x)); see :mod:`~tallystick.runtime.protocols.functions`."""
         return self.from_share(functions.softplus(self.context, secret.share))
 
-    def positive_reciprocal(self, secret: Secret) -> Secret:
-        """Return 1 / x for x known to be above nought; see :meth:`sigmoid`."""
-        share = functions.reciprocal(self.context, secret.share, positive=True)
-        return self.from_share(share)
-
     def negative(self, secret: Secret) -> Secret:
         """Return shared bits, whole numbers nought or one: is the value below nought?"""
         return self.from_share(comparison.negative(self.context, secret.share), precision_bits=0)

@@ -8,10 +8,10 @@ loss             of one row                    its slope by z
 logistic         log(1 + exp(z)) - y z         sigmoid(z) - y             y in {0, 1}
 hinge            max(0, 1 - t z)               -t where t z < 1           t = 2 y - 1
 squared_error    (z - y)**2 / 2                z - y
-cross_entropy    -log(softmax(z)_y)            softmax(z) - y             y one-hot
+cross_entropy    log(sum(exp(z))) - z_y        softmax(z) - y             y one-hot
 ===============  ============================  ================================================
 
-A probability below 2**-12 counts as that, so a row's cross-entropy is at most 8.3.
+A softmax subtracts the largest score first (runtime/protocols), so that no power overflows.
 Class weights multiply a row's loss by its class's weight; the mean is over the rows, not over the
 weights (torch's ``reduction="sum"``, divided by the rows), for their sum would tell the classes'
 shares.
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import torch
 
 from tallystick.runtime.engine import PRECISION_BITS, Engine, Secret
-from tallystick.runtime.protocols.functions import softmax
+from tallystick.runtime.protocols import functions
 
 
 class Loss:
@@ -84,15 +84,18 @@ class CrossEntropy(Loss):
     """Of several classes."""
 
     def slope(self, scores: Secret, label: Secret) -> Secret:  # noqa: D102
-        return self.both(scores, label)[0]
+        engine = self.engine
+        return engine.from_share(functions.softmax(engine.context, scores.share)) - label
 
     def of_rows(self, scores: Secret, label: Secret) -> Secret:  # noqa: D102
         return self.both(scores, label)[1]
 
     def both(self, scores: Secret, label: Secret) -> tuple[Secret, Secret]:  # noqa: D102
-        likely_BK = self.engine.from_share(softmax(self.engine.context, scores.share))
-        of_truth_B1 = (label * likely_BK).sum(1, keepdim=True)
-        return likely_BK - label, -of_truth_B1.log()
+        engine = self.engine
+        found = functions.softmax_and_log_sum(engine.context, scores.share)
+        softmax, log_sum_B = (engine.from_share(share) for share in found)
+        of_truth_B1 = (label * scores).sum(1, keepdim=True)
+        return softmax - label, log_sum_B.unsqueeze(1) - of_truth_B1
 
 
 class Weighted(Loss):

@@ -142,22 +142,37 @@ def _of_quarters(context: Context, x: Tensor, series: Series) -> tuple[Tensor, T
 
 def softmax(context: Context, x: Tensor) -> Tensor:
     """Return exp(x) over the sum of exp(x), along the last dimension."""
+    powers, total, _ = _powers(context, x)
+    return _shared_out(context, powers, total)
+
+
+def log_softmax(context: Context, x: Tensor) -> Tensor:
+    """Return x minus the logarithm of the sum of exp(x), along the last dimension."""
+    _, total, top = _powers(context, x)
+    return x - (top + log(context, total)).unsqueeze(-1)
+
+
+def softmax_and_log_sum(context: Context, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the softmax along the last dimension, and the logarithm of the sum of exp(x)."""
+    powers, total, top = _powers(context, x)
+    return _shared_out(context, powers, total), top + log(context, total)
+
+
+def _powers(context: Context, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return exp(x - the largest x), the sum of these, and the largest x."""
     top, _ = largest(context, x)
     powers = _exp_below_0(context, x - top.unsqueeze(-1))
-    total, count = powers.sum(-1), x.shape[-1]
+    return powers, powers.sum(-1), top
+
+
+def _shared_out(context: Context, powers: Tensor, total: Tensor) -> Tensor:
+    """Divide by the total, which lies between 1 and the number of powers."""
+    count = powers.shape[-1]
     if count <= _FEW:
         (inverse,) = evaluate(context, total, [_RECIPROCAL_OF_FEW], PRECISION_BITS)
     else:
         inverse, _ = _inverse(context, total, range(-1, count.bit_length()))
     return _times(context, powers, inverse.unsqueeze(-1))
-
-
-def log_softmax(context: Context, x: Tensor) -> Tensor:
-    """Return x minus the logarithm of the sum of exp(x), along the last dimension."""
-    top, _ = largest(context, x)
-    below = x - top.unsqueeze(-1)
-    total = _exp_below_0(context, below).sum(-1)
-    return below - log(context, total).unsqueeze(-1)
 
 
 def _exp_below_0(context: Context, x: Tensor) -> Tensor:

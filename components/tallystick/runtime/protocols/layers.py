@@ -11,7 +11,6 @@ conv2d       mask x, w; x * w                        mask g; transposed convolut
 relu         x - x [x < 0]                           mask g; g - g [x < 0], the same bits
 batch norm   mask x - mean; variance, scale          mask g; sums over g and g x, then one
                                                      sum of products
-
 cross        softmax, then the logarithm at each      a product with the loss's own gradient
 entropy      row's class
 ===========  ======================================  =========================================
@@ -53,7 +52,7 @@ from tallystick.runtime.protocols.truncation import truncate
 _FINE_BITS = 28
 """Fraction bits of what is tiny: a mean over many elements times a gradient."""
 _AT_ONCE = 64
-"""The most products that are added up before a truncation: each stays below 2**24 so."""
+"""The most products that are added up before a truncation; each must stay below 2**24."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
