@@ -1,11 +1,15 @@
-"""``make bench``: prints this runtime's times beside those of stock CrypTen over Gloo."""
+"""``make bench``: prints this runtime's times beside those of stock CrypTen over Gloo.
+
+``python -m tests.benchmarks training`` measures training and inference alone.
+"""
 
 import math
+import sys
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import network, ours, stock
+from tests.benchmarks import network, ours, stock, training
 from tests.benchmarks.operations import OPERATIONS
 
 
@@ -30,6 +34,9 @@ def main() -> None:
     console.print("stock: CrypTen 0.4.1, Gloo in plaintext, first party as dealer; no privacy.")
     console.print("ours: TLS, AES-CTR masks, a dealer of its own on the same cores.")
     console.print(network_table())
+    console.print(training_table())
+    if not training.SPU.exists():
+        console.print(f"spu was not measured: there is no {training.SPU}")
 
 
 def network_table() -> Table:
@@ -44,5 +51,31 @@ def network_table() -> Table:
     return table
 
 
+def training_table() -> Table:
+    """Measure iterations, training steps and inferences of all sides."""
+    theirs, mine, spu = training.stock(), training.ours(), training.spu() or {}
+    table = Table(
+        "128 rows", "stock, ms", "CPU", "spu, ms", "ours, ms", "CPU", "ratio", "CPU ratio"
+    )
+    table.add_column("our rounds")
+    for name in training.names():
+        a, b = theirs[name], mine[name]
+        table.add_row(
+            name,
+            f"{a.seconds * 1e3:.1f}",
+            f"{a.cpu_seconds * 1e3:.1f}",
+            f"{spu[name].seconds * 1e3:.1f}" if name in spu else "",
+            f"{b.seconds * 1e3:.1f}",
+            f"{b.cpu_seconds * 1e3:.1f}",
+            f"{b.seconds / a.seconds:.2f}",
+            f"{b.cpu_seconds / a.cpu_seconds:.2f}",
+            f"{b.rounds:.0f}",
+        )
+    return table
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["training"]:
+        Console().print(training_table())
+    else:
+        main()

@@ -1,5 +1,7 @@
 """Networks on shares, forward and backward through CrypTen's autograd, against torch's own."""
 
+import dataclasses
+import itertools
 from typing import Any
 
 import pytest
@@ -125,6 +127,46 @@ def test_a_network_and_its_gradients_agree_with_torch(place: Place, name: str) -
         assert not isinstance(found, BaseException), (party, found)
         assert {what for what, part in found.items() if part > 1} == set(), found
         assert len(found) == 3 + len(list(networks()[name][0].parameters()))
+
+
+def _openings(session: Any) -> tuple[int, int]:
+    """Train two steps; return how many openings there were, and how many pairs tell something."""
+    import crypten
+
+    opened: list[Tensor] = []
+    engine = session.engine
+    opening = engine.context.open_sums
+
+    def watched(shares: Any) -> list[Tensor]:
+        values = opening(shares)
+        opened.extend(value.flatten() for value in values if value.numel() >= 64)
+        return values
+
+    engine.context = dataclasses.replace(engine.context, open_sums=watched)
+    network, shape = networks()["dense"]
+    secret = engine.share(torch.randn(shape) if session.rank == 0 else None, 0, shape)
+    model = on_shares(session, network).train()
+    optimiser = crypten.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(2):
+        with crypten.enable_grad():
+            optimiser.zero_grad()
+            model(secret).square().sum().backward()
+            optimiser.step()
+    small = 0
+    for one, other in itertools.combinations(opened, 2):
+        count = min(len(one), len(other))
+        small += int(((one[:count] - other[:count]).double().abs() < 2.0**50).sum() > count / 4)
+    return len(opened), small
+
+
+def test_no_mask_is_ever_on_two_values(pair: Place) -> None:
+    """The features are the same in both steps, the weights nearly so; their openings differ by
+    what is uniform over the ring, where x - a and x' - a would differ by x - x'.
+    """
+    for party, outcome in run_parties(pair, _openings).items():
+        assert not isinstance(outcome, BaseException), (party, outcome)
+        assert outcome[0] > 40
+        assert outcome[1] == 0
 
 
 def _gradients_of_inputs(session: Any) -> dict[str, float]:

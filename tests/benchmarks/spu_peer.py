@@ -1,0 +1,79 @@
+"""SPU's side of the training benchmark, for the venv that holds it: SEMI2K, parties in threads.
+
+Prints one line of JSON: seconds and CPU seconds by name.
+"""
+
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import spu.libspu as libspu
+import spu.utils.simulation as simulation
+from jax.example_libraries import stax
+
+ROWS, FEATURES, CLASSES, ITERATIONS = 128, 100, 10, 20
+
+
+def cost(function, *arguments):
+    """Return wall and CPU seconds, compiled beforehand."""
+    config = libspu.RuntimeConfig(libspu.ProtocolKind.SEMI2K, libspu.FieldType.FM64)
+    run = simulation.sim_jax(simulation.Simulator(2, config), function)
+    run(*arguments)
+    start, cpu = time.perf_counter(), time.process_time()
+    run(*arguments)
+    return time.perf_counter() - start, time.process_time() - cpu
+
+
+def logistic_regression(x, y):
+    """Run some iterations of gradient descent."""
+    w = jnp.zeros((FEATURES, 1))
+    for i in range(ITERATIONS):
+        rows = jax.lax.slice(x, (i * ROWS, 0), ((i + 1) * ROWS, FEATURES))
+        label = jax.lax.slice(y, (i * ROWS, 0), ((i + 1) * ROWS, 1))
+        w = w - 0.1 * (rows.T @ (jax.nn.sigmoid(rows @ w) - label)) / ROWS
+    return w
+
+
+def network(name):
+    """Return the layers of network a, b or c, and the shape of an image."""
+    if name == "a":
+        hidden = [stax.Dense(128), stax.Relu] * 2
+        return stax.serial(*hidden, stax.Dense(CLASSES)), (784,)
+    first, second, width = (16, 16, 100) if name == "b" else (20, 50, 500)
+    layers = []
+    for kernels in (first, second):
+        layers += [stax.Conv(kernels, (5, 5)), stax.Relu, stax.AvgPool((2, 2), (2, 2))]
+    layers += [stax.Flatten, stax.Dense(width), stax.Relu, stax.Dense(CLASSES)]
+    return stax.serial(*layers), (28, 28, 1)
+
+
+def main():
+    """Measure and print."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS * ITERATIONS, FEATURES)).astype(np.float32)
+    y = (x[:, :1] > 0).astype(np.float32)
+    each = [spent / ITERATIONS for spent in cost(logistic_regression, x, y)]
+    found = {"logistic regression, an iteration": each}
+    for name in "abc":
+        init, apply = network(name)[0]
+        shape = network(name)[1]
+        _, parameters = init(jax.random.PRNGKey(0), (-1, *shape))
+        images = rng.random((ROWS, *shape), dtype=np.float32)
+        labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, ROWS)]
+
+        def step(parameters, images, labels, apply=apply):
+            def loss(p):
+                return -jnp.mean(jnp.sum(labels * jax.nn.log_softmax(apply(p, images)), 1))
+
+            gradients = jax.grad(loss)(parameters)
+            return jax.tree_util.tree_map(lambda p, g: p - 0.01 * g, parameters, gradients)
+
+        found[f"network {name.upper()}, training"] = cost(step, parameters, images, labels)
+        found[f"network {name.upper()}, inference"] = cost(apply, parameters, images)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
