@@ -45,7 +45,6 @@ def _party(session: Session) -> tuple[dict[str, float], dict[str, int]]:
 def _rounds(session: Session, share: Any, name: str) -> int:
     left, right, operation = OPERATIONS[name]
     inputs = [share(torch.randn(shape)) for shape in (left, right) if shape is not None]
-    # The first party's waits for the dealer count too; those that were dealt ahead do not.
     before = session.rounds
     operation(*inputs)
     return session.rounds - before

@@ -12,6 +12,8 @@ Gloo                        pinned mutual TLS (:mod:`~tallystick.runtime.process
 truncation with errors      exact truncation (:mod:`~tallystick.runtime.protocols.truncation`)
 comparison by an adder      comparison by digits (:mod:`~tallystick.runtime.protocols.comparison`)
 functions without a domain  bounded ones (:mod:`~tallystick.runtime.protocols.functions`)
+maxima in many rounds       eight (:mod:`~tallystick.runtime.protocols.largest`)
+gradients from nothing      on what is masked already (:mod:`~tallystick.runtime.gradients`)
 retry on network faults     none: a fault ends the step
 ==========================  ===================================================================
 

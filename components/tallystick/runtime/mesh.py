@@ -100,8 +100,16 @@ class Mesh:
         self.wait([receipt])
         return receipt.message
 
-    def wait(self, receipts: Iterable[Receipt] = (), *, sent: bool = True) -> None:
+    def wait(
+        self, receipts: Iterable[Receipt] = (), *, sent: bool = True, counted: bool = True
+    ) -> None:
         """Wait until the receipts are filled, and by default until everything posted is sent.
+
+        Args:
+            receipts: what is awaited.
+            sent: whether to wait for what was posted as well.
+            counted: whether this is a round between the parties; taking what the dealer sent ahead
+                is none.
 
         Raises:
             PeerTimeout: a peer fell silent, or took longer than :data:`WAIT_S`.
@@ -109,7 +117,7 @@ class Mesh:
             ProtocolViolation: a peer sent what it must not.
         """
         pending = list(receipts)
-        self.rounds += 1
+        self.rounds += counted
         self.drive(
             lambda: (
                 all(receipt.done for receipt in pending)

@@ -96,7 +96,7 @@ class Session:
 
     @property
     def rounds(self) -> int:
-        """How often this party has waited for others so far."""
+        """How many rounds there were between the parties so far."""
         return self._mesh.rounds
 
     def exchange(self, message: dict[str, Any]) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ class DealerClient:
         if self._rank != 0:
             return masks + [part.draw(stream) for part in request.derived]
         if not all(receipt.done for receipt in asked.receipts):
-            self._mesh.wait(asked.receipts)
+            self._mesh.wait(asked.receipts, counted=False)
         return masks + asked.derived
 
     def _take(self, request: Correlation, operands: tuple[int, ...]) -> _Asked:
