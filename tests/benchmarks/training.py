@@ -17,12 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.onnx
-from tallystick.models import architectures
+from tallystick.models import architectures, execution
 from tallystick.models.coins import Coins
 from tallystick.runtime.session import Session
 from tallystick.train import losses, optimisers
@@ -137,7 +138,8 @@ def _our_party(session: Session, dealer_pid: int) -> dict[str, Cost]:
         classes = torch.nn.functional.one_hot(torch.randint(0, CLASSES, (ROWS,)), CLASSES)
         step = step_of(learner, images, share(classes.double()))
         found[f"network {name.upper()}, training"] = cost(step, 3)
-        scores = cost(lambda learner=learner, images=images: learner.scores(images), 3)
+        finished = {key: engine.from_share(v) for key, v in learner.parameters().items()}
+        scores = cost(partial(execution.run, engine, network[0], finished, images), 3)
         found[f"network {name.upper()}, inference"] = scores
     return found
 

@@ -35,7 +35,9 @@ def cancer(rows: int, validation: int = 0) -> Rows:
 
 
 def progress(rows: int) -> Rows:
-    generator = torch.Generator().manual_seed(2)
+    # With this seed no rounding brings an activation of network A to the other side of nought,
+    # where its gradient would be another one.
+    generator = torch.Generator().manual_seed(6)
     features = torch.randn(rows, 6, generator=generator, dtype=torch.float64)
     return Rows(features=features, label=4 * features[:, 0] * features[:, 1], kind="number")
 

@@ -115,7 +115,7 @@ class _BatchNorm(_Function):
                 raise ValueError("batch normalisation for evaluation needs running statistics")
             if not _fixed_point(running_mean, running_var):
                 raise TypeError("batch normalisation takes shared running statistics")
-            known = _deviations(context, running_var, weight, eps)
+            known = known_deviations(context, running_var, weight, eps)
             result, layer = layers.BatchNorm.with_statistics(
                 context, x.share, running_mean.share, known, bias.share
             )
@@ -128,7 +128,7 @@ class _BatchNorm(_Function):
         return tuple(self._made(share) for share in found)
 
 
-def _deviations(context: Context, variance: Any, weight: Any, epsilon: float) -> Any:
+def known_deviations(context: Context, variance: Any, weight: Any, epsilon: float) -> Any:
     """Return a layer's deviations, found once for as long as nobody changes what they are of."""
     of = [variance.share, weight.share]
     now = (*(tensor._version for tensor in of), epsilon)

@@ -2,7 +2,8 @@
 
 Training: y = (x - mean) s weight + bias with s = 1 / sqrt(variance), and the slopes of x, weight
 and bias: runtime/protocols/layers.py.
-Afterwards: y = x g + (bias - running_mean g),   g = weight / sqrt(running_var + eps).
+Afterwards: y = (x - running_mean) g + bias,   g = weight / sqrt(running_var + eps), which is found
+once as long as the parameters stay.
 
 Affine is what is left of a BatchNorm whose owner knows its statistics:  y = x weight + bias.
 
@@ -16,6 +17,7 @@ from typing import Any
 
 from tallystick.models.operations.layer import Layer, Operation, Slopes
 from tallystick.runtime.engine import PRECISION_BITS, Secret
+from tallystick.runtime.gradients import known_deviations
 from tallystick.runtime.protocols import layers
 
 
@@ -42,10 +44,14 @@ def _backward(layer: Layer, slope_NC: Secret, kept: layers.BatchNorm) -> Slopes:
 
 
 def _by_running_statistics(layer: Layer, x_NC: Secret) -> Secret:
-    own = layer.parameters
-    inverse_C = (own["running_var"] + layer.node.number("eps")).inv_sqrt()
-    gain_C = layer.times(own["weight"], inverse_C)
-    return _affine(layer, x_NC, gain_C, own["bias"] - layer.times(own["running_mean"], gain_C))
+    engine, own = layer.engine, layer.parameters
+    found = known_deviations(
+        engine.context, own["running_var"], own["weight"], layer.node.number("eps")
+    )
+    share, _ = layers.BatchNorm.with_statistics(
+        engine.context, x_NC.share, own["running_mean"].share, found, own["bias"].share
+    )
+    return engine.from_share(share)
 
 
 def _affine_alone(layer: Layer, x_NC: Secret) -> tuple[Secret, Secret]:
