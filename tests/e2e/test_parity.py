@@ -12,12 +12,14 @@ from tests.e2e import patients, running
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-@pytest.mark.parametrize("model", ["logistic_regression", "linear_svm", "linear_regression"])
+@pytest.mark.parametrize("model", ["logistic_regression", "linear_svm", "linear_regression", "mlp"])
 def test_secure_and_plaintext_runs_agree(
     tables: patients.Tables, model: str, tmp_path: Path
 ) -> None:
     tables.write(tmp_path)
     params = {"model": model, "epochs": 5, "l2": 0.01, "learning_rate": 0.05, "threshold": 0.4}
+    if model == "mlp":
+        params["group"] = tables.of["bob"].columns[1]
     job = running.write_job(tmp_path, params=params)
     ended = subprocess.run(
         [sys.executable, "-m", "tallystick.cli", "parity", str(job), "--out", "found"],

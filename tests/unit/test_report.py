@@ -197,6 +197,8 @@ def test_several_classes_show_a_matrix_and_each_class() -> None:
         shown=[0, 2],
         classes=[{**each, "auc": 0.875}, each],
     )
+    named = Outcome.of(found, "f1", ["cat", "dog", "<b>"])
+    assert named.class_names == ["cat", "<b>"]
     text = shown(found)
     assert "truly class 1 50 90.9% 5 9.1% truly class 3 3 10.0% 27 90.0%" in text
     assert "class 1 60 0.750 0.500 0.600 0.875 class 3 60 0.750 0.500 0.600 n/a" in text

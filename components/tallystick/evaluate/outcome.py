@@ -27,8 +27,19 @@ class Outcome:
     rule: str
 
     @classmethod
-    def of(cls, found: Binary | Multiclass | Regression, rule: str) -> Self:
-        """Derive all that follows from what was opened."""
+    def of(
+        cls,
+        found: Binary | Multiclass | Regression,
+        rule: str,
+        names: Sequence[object] = (),
+    ) -> Self:
+        """Derive all that follows from what was opened.
+
+        Args:
+            found: what was opened.
+            rule: picks a threshold from the curve.
+            names: of the label's classes, if all parties may know them.
+        """
         metrics = dict(found.metrics)
         match found:
             case Binary():
@@ -40,7 +51,7 @@ class Outcome:
                     found=found,
                     metrics=metrics,
                     matrix=found.confusion.matrix if found.confusion else None,
-                    class_names=["negative", "positive"],
+                    class_names=[*map(str, names)] or ["negative", "positive"],
                     points=points,
                     chosen=chosen,
                     rule=rule,
@@ -50,7 +61,9 @@ class Outcome:
                     found=found,
                     metrics=metrics,
                     matrix=[[row[name] for name in found.shown] for row in found.matrix],
-                    class_names=[f"class {name + 1}" for name in found.shown],
+                    class_names=[
+                        str(names[name]) if names else f"class {name + 1}" for name in found.shown
+                    ],
                     rule=rule,
                 )
         return cls(found=found, metrics=metrics, class_names=[], rule=rule)

@@ -361,10 +361,10 @@ def _regression(found: Regression) -> list[Panel]:
 
 def _groups(groups: Sequence[Mapping[str, float] | None], about: Mapping[str, Any]) -> Panel:
     keys = list(dict.fromkeys(key for one in groups if one for key in one if key != "rows"))
-    names = about.get("names") or [f"group {number + 1}" for number in range(len(groups))]
     rows = []
-    for name, one in zip(names, groups, strict=True):
-        cells = [f"<b>{escape(str(name))}</b>", f"{one['rows']:,.0f}" if one else "withheld"]
+    # What the groups are called stays with the column's owner, who has them in this order.
+    for number, one in enumerate(groups, 1):
+        cells = [f"<b>group {number}</b>", f"{one['rows']:,.0f}" if one else "withheld"]
         cells += [tables.number(one[key]) if one and key in one else "–" for key in keys]
         rows.append(cells)
     columns = [(escape(str(about.get("name", "group"))), ""), _ROWS]

@@ -71,7 +71,9 @@ def run(config: Config) -> int:
     ):
         session.agree(data.manifest)
         session.agree(model.manifest)
-        outcome = Outcome.of(_measure(config, session, data, model, rows), config.threshold_rule)
+        found = _measure(config, session, data, model, rows)
+        names = data.manifest.joint["label"].get("names") or ()
+        outcome = Outcome.of(found, config.threshold_rule, names)
         drawn = panels.draw(outcome, data.manifest.joint)
         page = render(_report(config, session, data, model, len(rows), outcome, drawn))
         session.output(config.report).write_text(page, encoding="utf-8")

@@ -16,7 +16,12 @@ MAX_ROWS = 5_000
 """More rows tell no more of the arithmetic, and take longer."""
 _LEVELS = 8
 """The most different texts of a column."""
+_GROUPS = 3
 _LABEL_NOISE = 0.5
+_MOST_CLASSES = 20
+"""Whole numbers of more values are measures."""
+_KINDS = {"linear_regression": "number"}
+"""Models that learn a number whatever the label looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,16 @@ class Shape:
     """float for a column of numbers, str for any other, by name and in order."""
     rows: int
     classes: int
-    """How many different values the label has, if it stands in this table."""
+    """How many different values the label has, if it stands in this table and is no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Special:
+    """Columns that are no features."""
+
+    ids: list[Any]
+    label: str
+    group: str
 
 
 def write_job(job: Job, folder: Path, rows: int | None) -> Path:
@@ -56,7 +70,8 @@ def write_job(job: Job, folder: Path, rows: int | None) -> Path:
     }
     count = rows or min(MAX_ROWS, *(shape.rows for shape in shapes.values()))
     rng = np.random.default_rng(0)
-    tables = {party: _features(shape, ids, label, count, rng) for party, shape in shapes.items()}
+    special = _Special(ids=ids, label=label, group=str(job.params.get("group", "")))
+    tables = {party: _features(shape, special, count, rng) for party, shape in shapes.items()}
     owners = [party for party, shape in shapes.items() if label in shape.kinds]
     if len(owners) != 1:
         raise ConfigError(f"exactly one table must hold the label {label!r}, not {len(owners)}")
@@ -64,8 +79,7 @@ def write_job(job: Job, folder: Path, rows: int | None) -> Path:
         (_signal(table.drop(columns=[*map(str, ids)]), rng) for table in tables.values()),
         np.zeros(count),
     )
-    number = job.params.get("model") == "linear_regression"
-    tables[owners[0]][label] = _label(signal, 0 if number else shapes[owners[0]].classes, rng)
+    tables[owners[0]][label] = _label(job, signal, shapes[owners[0]], rng)
     for party, table in tables.items():
         table.sample(frac=1, random_state=len(party)).to_csv(folder / f"{party}.csv", index=False)
     path = folder / "job.yaml"
@@ -106,23 +120,31 @@ def _shape(data: object, party: str, label: str) -> Shape:
             for name, column in table.items()
         },
         rows=len(table),
-        classes=table[label].nunique() if label in table else 0,
+        classes=_classes(table[label]) if label in table else 0,
     )
 
 
-def _features(
-    shape: Shape, ids: list[Any], label: str, rows: int, rng: np.random.Generator
-) -> pd.DataFrame:
+def _classes(column: "pd.Series[Any]") -> int:
+    """Return the number of classes, or 0 for a column of numbers that measure something."""
+    different = column.dropna().unique()
+    is_measure = pd.api.types.is_numeric_dtype(column) and (
+        len(different) > _MOST_CLASSES or bool((different % 1 != 0).any())
+    )
+    return 0 if is_measure else len(different)
+
+
+def _features(shape: Shape, special: _Special, rows: int, rng: np.random.Generator) -> pd.DataFrame:
     columns: dict[str, Any] = {}
+    texts = np.array([f"text-{number}" for number in range(_LEVELS)])
     for name, kind in shape.kinds.items():
-        if name in ids:
+        if name in special.ids:
             columns[name] = np.arange(rows) + 100_000
-        elif name != label and kind is float:
+        elif name == special.group:
+            columns[name] = texts[rng.integers(0, _GROUPS, rows)]
+        elif name != special.label and kind is float:
             columns[name] = rng.normal(size=rows).round(6)
-        elif name != label:
-            columns[name] = np.array([f"text-{i}" for i in range(_LEVELS)])[
-                rng.integers(0, _LEVELS, rows)
-            ]
+        elif name != special.label:
+            columns[name] = texts[rng.integers(0, _LEVELS, rows)]
     return pd.DataFrame(columns)
 
 
@@ -131,9 +153,13 @@ def _signal(features: pd.DataFrame, rng: np.random.Generator) -> Any:
     return numbers @ rng.normal(size=numbers.shape[1]) / np.sqrt(max(1, numbers.shape[1]))
 
 
-def _label(signal: Any, classes: int, rng: np.random.Generator) -> Any:
+def _label(job: Job, signal: Any, shape: Shape, rng: np.random.Generator) -> Any:
     noisy = signal + _LABEL_NOISE * rng.normal(size=len(signal))
-    if not classes:
+    params = job.params
+    number = "number" in (params.get("label_kind"), _KINDS.get(str(params.get("model"))))
+    if number or not shape.classes:
         return (noisy * 10 + 50).round(6)
-    edges = np.quantile(noisy, np.linspace(0, 1, classes + 1)[1:-1])
-    return np.searchsorted(edges, noisy)
+    names = params.get("label_classes") or [*range(shape.classes)]
+    assert isinstance(names, list)
+    edges = np.quantile(noisy, np.linspace(0, 1, len(names) + 1)[1:-1])
+    return np.array(names)[np.searchsorted(edges, noisy)]
