@@ -12,7 +12,14 @@ from tallystick import images
 
 from pipelines.training import training
 
-OWN = ("party", "data", "identity_secret", "consortium_config", "data_claim")
+OWN = (
+    "party",
+    "data",
+    "identity_secret",
+    "consortium_config",
+    "data_claim",
+    "checkpoint_claim",
+)
 
 
 def side_by_side(joint: Mapping[str, Any], *parties: tuple[Any, ...]) -> None:
@@ -41,10 +48,12 @@ def consortium_training(
     identity_secret_1: str = "alice-identity",
     consortium_config_1: str = "alice-consortium",
     data_claim_1: str = "alice-data",
+    checkpoint_claim_1: str = "alice-checkpoints",
     party_2: str = "bob",
     identity_secret_2: str = "bob-identity",
     consortium_config_2: str = "bob-consortium",
     data_claim_2: str = "bob-data",
+    checkpoint_claim_2: str = "bob-checkpoints",
     join_timeout_s: int = 900,
     cpu_limit: str = "4",
     memory_limit: str = "8Gi",
@@ -61,7 +70,7 @@ def consortium_training(
         data_2: Path of the second party's table.
         id_columns: Names of the columns that together identify a row. Both parties have them.
         label: Name of the column to predict. Exactly one party holds it.
-        model: The model to train: logistic_regression, linear_svm or linear_regression.
+        model: The model to train, such as logistic_regression; training's page names all.
         epochs: How often the training rows are gone through.
         batch_size: Rows for each step of the descent.
         learning_rate: Length of each step of the descent.
@@ -73,10 +82,12 @@ def consortium_training(
         identity_secret_1: Name of the Secret with the first party's tls.key and tls.crt.
         consortium_config_1: Name of the ConfigMap with the first party's consortium.yaml.
         data_claim_1: Name of the PersistentVolumeClaim with the first party's table.
+        checkpoint_claim_1: Name of the one for the first party's checkpoints.
         party_2: Name of the second party.
         identity_secret_2: Name of the Secret with the second party's tls.key and tls.crt.
         consortium_config_2: Name of the ConfigMap with the second party's consortium.yaml.
         data_claim_2: Name of the PersistentVolumeClaim with the second party's table.
+        checkpoint_claim_2: Name of the one for the second party's checkpoints.
         join_timeout_s: How long each task waits for the other parties to come, in seconds.
         cpu_limit: The most cores for each task, such as 4.
         memory_limit: The most memory for each task, such as 8Gi.
@@ -89,8 +100,22 @@ def consortium_training(
     joint |= {"cpu_limit": cpu_limit, "memory_limit": memory_limit, "image": image}
     side_by_side(
         joint,
-        (party_1, data_1, identity_secret_1, consortium_config_1, data_claim_1),
-        (party_2, data_2, identity_secret_2, consortium_config_2, data_claim_2),
+        (
+            party_1,
+            data_1,
+            identity_secret_1,
+            consortium_config_1,
+            data_claim_1,
+            checkpoint_claim_1,
+        ),
+        (
+            party_2,
+            data_2,
+            identity_secret_2,
+            consortium_config_2,
+            data_claim_2,
+            checkpoint_claim_2,
+        ),
     )
 
 
@@ -114,14 +139,17 @@ def consortium_training_3(
     identity_secret_1: str = "alice-identity",
     consortium_config_1: str = "alice-consortium",
     data_claim_1: str = "alice-data",
+    checkpoint_claim_1: str = "alice-checkpoints",
     party_2: str = "bob",
     identity_secret_2: str = "bob-identity",
     consortium_config_2: str = "bob-consortium",
     data_claim_2: str = "bob-data",
+    checkpoint_claim_2: str = "bob-checkpoints",
     party_3: str = "carol",
     identity_secret_3: str = "carol-identity",
     consortium_config_3: str = "carol-consortium",
     data_claim_3: str = "carol-data",
+    checkpoint_claim_3: str = "carol-checkpoints",
     join_timeout_s: int = 900,
     cpu_limit: str = "4",
     memory_limit: str = "8Gi",
@@ -139,7 +167,7 @@ def consortium_training_3(
         data_3: Path of the third party's table.
         id_columns: Names of the columns that together identify a row. All parties have them.
         label: Name of the column to predict. Exactly one party holds it.
-        model: The model to train: logistic_regression, linear_svm or linear_regression.
+        model: The model to train, such as logistic_regression; training's page names all.
         epochs: How often the training rows are gone through.
         batch_size: Rows for each step of the descent.
         learning_rate: Length of each step of the descent.
@@ -151,14 +179,17 @@ def consortium_training_3(
         identity_secret_1: Name of the Secret with the first party's tls.key and tls.crt.
         consortium_config_1: Name of the ConfigMap with the first party's consortium.yaml.
         data_claim_1: Name of the PersistentVolumeClaim with the first party's table.
+        checkpoint_claim_1: Name of the one for the first party's checkpoints.
         party_2: Name of the second party.
         identity_secret_2: Name of the Secret with the second party's tls.key and tls.crt.
         consortium_config_2: Name of the ConfigMap with the second party's consortium.yaml.
         data_claim_2: Name of the PersistentVolumeClaim with the second party's table.
+        checkpoint_claim_2: Name of the one for the second party's checkpoints.
         party_3: Name of the third party.
         identity_secret_3: Name of the Secret with the third party's tls.key and tls.crt.
         consortium_config_3: Name of the ConfigMap with the third party's consortium.yaml.
         data_claim_3: Name of the PersistentVolumeClaim with the third party's table.
+        checkpoint_claim_3: Name of the one for the third party's checkpoints.
         join_timeout_s: How long each task waits for the other parties to come, in seconds.
         cpu_limit: The most cores for each task, such as 4.
         memory_limit: The most memory for each task, such as 8Gi.
@@ -171,7 +202,28 @@ def consortium_training_3(
     joint |= {"cpu_limit": cpu_limit, "memory_limit": memory_limit, "image": image}
     side_by_side(
         joint,
-        (party_1, data_1, identity_secret_1, consortium_config_1, data_claim_1),
-        (party_2, data_2, identity_secret_2, consortium_config_2, data_claim_2),
-        (party_3, data_3, identity_secret_3, consortium_config_3, data_claim_3),
+        (
+            party_1,
+            data_1,
+            identity_secret_1,
+            consortium_config_1,
+            data_claim_1,
+            checkpoint_claim_1,
+        ),
+        (
+            party_2,
+            data_2,
+            identity_secret_2,
+            consortium_config_2,
+            data_claim_2,
+            checkpoint_claim_2,
+        ),
+        (
+            party_3,
+            data_3,
+            identity_secret_3,
+            consortium_config_3,
+            data_claim_3,
+            checkpoint_claim_3,
+        ),
     )

@@ -20,6 +20,7 @@ RETRIES, FIRST_PAUSE, PAUSE_FACTOR = 4, "10s", 2.0
 CONSORTIUM_FOLDER = "/etc/tallystick/consortium"
 IDENTITY_FOLDER = "/etc/tallystick/identity"
 DATA_FOLDER = "/data"
+CHECKPOINT_FOLDER = "/checkpoints"
 # The chart's Service and NetworkPolicies find the pods of a run by these.
 LABELS = {
     "app.kubernetes.io/name": "tallystick",
@@ -68,3 +69,7 @@ class Pods:
             optional=True,
         )
         return kubernetes.mount_pvc(task, self.data_claim, DATA_FOLDER)
+
+    def keeping(self, task: Any, checkpoint_claim: Any) -> Any:
+        """Place a task that keeps checkpoints, which a pod started anew goes on from."""
+        return kubernetes.mount_pvc(self(task), checkpoint_claim, CHECKPOINT_FOLDER)

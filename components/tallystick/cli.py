@@ -131,6 +131,12 @@ def run(
         RunnerName,
         typer.Option(help="Whether each step is a process of this machine or a Docker container."),
     ] = RunnerName.PROCESSES,
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0, help="How often a step that was killed, or lost a peer, is started anew."
+        ),
+    ] = 0,
 ) -> None:
     """Run a job on this machine."""
     with _errors():
@@ -140,7 +146,7 @@ def run(
         console = Console()
         folder = out or job_file.resolve().parent / "runs" / job.session
         containers = runner is RunnerName.DOCKER
-        summary = local.run(job, folder, console, containers=containers)
+        summary = local.run(job, folder, console, containers=containers, retries=retries)
         report(summary, console)
         guide(summary, next(iter(job.parties)), console)
     raise typer.Exit(summary.exit_code)

@@ -1,7 +1,7 @@
 """The job file of ``tallystick run``: who takes part on this machine, and in which pipeline."""
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -185,6 +185,19 @@ def _placed(folder: Path, name: str, entry: JSON, paths: Set[str]) -> JSON:
     if isinstance(entry, str) and _is_path(name, entry, paths):
         return str(folder / entry)
     return entry
+
+
+def paths(
+    arguments: Mapping[str, JSON], within: Set[str] | None = None
+) -> Iterator[tuple[str, Path]]:
+    """Find the files and folders that a party's parameters name, with the parameter of each."""
+    for name, entry in arguments.items():
+        if isinstance(entry, dict):
+            yield from paths(entry, PATHS_WITHIN.get(name, frozenset()))
+        elif isinstance(entry, str) and _is_path(name, entry, PATHS if within is None else within):
+            # A class of a user's own stands behind the file that has it.
+            file, of_a_class, _ = entry.partition(".py:")
+            yield name, Path(f"{file}.py" if of_a_class else entry)
 
 
 def _is_path(name: str, entry: str, paths: Set[str]) -> bool:

@@ -207,6 +207,7 @@ def test_the_packages_defaults_are_the_names_of_a_release_called_tallystick(
     release = rendered["party"]
     release.find("ConfigMap", inputs["consortium_config"]["defaultValue"])
     release.find("PersistentVolumeClaim", inputs["data_claim"]["defaultValue"])
+    release.find("PersistentVolumeClaim", inputs["checkpoint_claim"]["defaultValue"])
     job = release.find("Job", "tallystick-keygen")["spec"]["template"]["spec"]["containers"][0]
     assert job["command"][-1] == inputs["identity_secret"]["defaultValue"]
     # And in a trial with a release for each party.
@@ -277,7 +278,13 @@ def test_what_is_kept_outlives_the_release(rendered: dict[str, Release]) -> None
 
 def test_what_one_made_oneself_is_used_and_not_made_again(rendered: dict[str, Release]) -> None:
     release = rendered["own-objects"]
-    assert not release.of("Job") + release.of("Role") + release.of("ServiceAccount")
+    assert not release.of("Role") + release.of("ServiceAccount")
+    (claims,) = release.of("Job")
+    mounted = claims["spec"]["template"]["spec"]["volumes"][1:]
+    assert [volume["persistentVolumeClaim"]["claimName"] for volume in mounted] == [
+        "my-tables",
+        "my-checkpoints",
+    ]
     doctor = release.find("Pod", "tallystick-doctor")["spec"]
     assert doctor["serviceAccountName"] == "my-account"
     assert doctor["volumes"][1]["configMap"]["name"] == "my-consortium"

@@ -20,7 +20,7 @@ IMPORTS = (
 def test_it_is_a_plain_non_root_image_with_labels(image: str) -> None:
     (about,) = json.loads(docker("image", "inspect", image).stdout)
     config = about["Config"]
-    assert config["User"] == "10001:0"
+    assert config["User"] == "10001:10001"
     assert not config.get("Entrypoint")
     labels = {
         key.removeprefix("org.opencontainers.image."): value

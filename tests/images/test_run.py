@@ -1,6 +1,8 @@
 """A job in containers: the same packages, parties and results, each step a container."""
 
 import json
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -35,10 +37,25 @@ def ours() -> list[str]:
     return (docker("ps", "--all", *mine).stdout + docker("network", "ls", *mine).stdout).split()
 
 
-def await_event(run: "subprocess.Popen[Any]", job: Path, party: str, event: str) -> None:
+def containers(party: str) -> list[str]:
+    """A party's running containers."""
+    listed = docker("ps", "--filter", "label=tallystick.run", "--format", "{{.ID}}").stdout.split()
+    found = json.loads(docker("inspect", *listed).stdout) if listed else []
+    return [
+        about["Id"]
+        for about in found
+        for settings in about["NetworkSettings"]["Networks"].values()
+        if party in settings["Aliases"]
+    ]
+
+
+def await_event(
+    run: "subprocess.Popen[Any]", job: Path, party: str, event: str, step: str = "psi"
+) -> None:
     log = job.parent / "out" / party / "logs" / "pipeline.log"
     deadline = time.monotonic() + 120
-    while not (log.exists() and f'"event": "{event}"' in log.read_text()):
+    said = re.compile(f'"step": "{step}", "party": "{party}", "event": "{event}"')
+    while not (log.exists() and said.search(log.read_text())):
         assert run.poll() is None, f"it ended, and {party} {event} never"
         assert time.monotonic() < deadline, f"no {event}"
         time.sleep(0.2)
@@ -99,17 +116,47 @@ def test_a_killed_container_is_a_lost_party_and_says_so(job: Path) -> None:
         command(job), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as run:
         await_event(run, job, "bob", "joined")
-        for container in docker(
-            "ps", "--filter", "label=tallystick.run", "--format", "{{.ID}}"
-        ).stdout.split():
-            (about,) = json.loads(docker("inspect", container).stdout)
-            (settings,) = about["NetworkSettings"]["Networks"].values()
-            if "bob" in settings["Aliases"]:
-                docker("kill", container)
+        for container in containers("bob"):
+            docker("kill", container)
         _, error = run.communicate(timeout=120)
         assert run.returncode == 4
         assert "'bob'" in error
         assert "signal 9" in error
+    assert not ours()
+
+
+@pytest.mark.timeout(1500)
+def test_twenty_kills_during_training_end_in_the_model_of_an_undisturbed_run(job: Path) -> None:
+    long = job.read_text().replace("epochs: 10", "epochs: 60")
+    job.write_text(long)
+    quiet = [*command(job)[:-1], str(job.parent / "quiet")]
+    assert subprocess.run(quiet, capture_output=True, timeout=500).returncode == 0
+    generator, kills = random.Random(11), []
+    with subprocess.Popen(
+        [*command(job), "--retries", "50"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        await_event(run, job, "alice", "progress", step="train")
+        while len(kills) < 20:
+            assert run.poll() is None, run.stdout and run.stdout.read()
+            party = generator.choice(("alice", "bob"))
+            for container in containers(party):
+                kills.append((party, docker("kill", container).returncode))
+            time.sleep(generator.uniform(0.5, 14.0))
+        told, _ = run.communicate(timeout=500)
+    assert run.returncode == 0, told
+    assert [code for _, code in kills] == [0] * len(kills)
+    disturbed, undisturbed = (
+        json.loads((job.parent / out / "summary.json").read_text())["metrics"]
+        for out in ("out", "quiet")
+    )
+    # Which rows are held out, and the batches, follow from the seed; the last bit of a rounding
+    # does not.
+    assert disturbed.keys() == undisturbed.keys()
+    for name, value in undisturbed.items():
+        assert disturbed[name] == pytest.approx(value, abs=0.03), name
     assert not ours()
 
 

@@ -27,6 +27,9 @@ def psi(party: str, session: str, data: str, consortium: str, identity: str) -> 
         time.sleep(0.5)
         say("failed", kind="PeerLost", exit_code=4, message="somebody went", at_fault="alice")
         raise SystemExit(4)
+    if behaviour == "dies-once" and not os.path.exists(f"{data}-did"):
+        open(f"{data}-did", "w").close()
+        behaviour = "dies"
     if behaviour == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "crashes":
@@ -71,9 +74,8 @@ def stand_in(
     identity: str = "",
 ) -> None:
     """Run the stand-in steps."""
-    rows = psi(
-        party=party, session=session, data=data, consortium=consortium, identity=identity
-    ).output
+    found = psi(party=party, session=session, data=data, consortium=consortium, identity=identity)
+    rows = found.set_retry(4, backoff_duration="3600s").output
     evaluate(rows=rows)
     export(rows=rows)
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,10 +28,12 @@ def write_job(folder: Path, package: Path, alice: str, bob: str) -> Path:
     return path
 
 
-def run(folder: Path, package: Path, alice: str, bob: str) -> tuple[local.Summary, str]:
+def run(
+    folder: Path, package: Path, alice: str, bob: str, *, retries: int = 0
+) -> tuple[local.Summary, str]:
     console = Console(file=io.StringIO(), width=200)
     job = Job.load(write_job(folder, package, alice, bob))
-    summary = local.run(job, folder / "out", console)
+    summary = local.run(job, folder / "out", console, retries=retries)
     assert not left_over(folder)
     return summary, console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -110,6 +113,28 @@ def test_a_killed_step_is_told_from_a_failed_one(tmp_path: Path, stand_in_packag
     assert (summary.error.party, summary.error.step) == ("alice", "psi")
     assert "killed by signal 9 (SIGKILL)" in summary.error.message
     assert "alice/logs/pipeline.log" in summary.error.message
+
+
+def test_a_killed_step_is_started_again_where_that_is_asked_for(
+    tmp_path: Path, stand_in_package: Path
+) -> None:
+    summary, told = run(tmp_path, stand_in_package, "dies-once", "good", retries=1)
+    assert summary.exit_code == 0, told
+    assert re.search("alice psi: ended with exit code (-9|137); starts again", told)
+    events = (tmp_path / "out" / "alice" / "logs" / "pipeline.log").read_text()
+    assert events.count('"event": "launched", "step": "psi"') == 2
+
+
+@pytest.mark.parametrize(("behaviour", "attempts", "code"), [("dies", 3, 4), ("fails", 1, 3)])
+def test_retries_end_and_are_not_spent_on_what_they_cannot_change(
+    tmp_path: Path, stand_in_package: Path, behaviour: str, attempts: int, code: int
+) -> None:
+    summary, told = run(tmp_path, stand_in_package, behaviour, "good", retries=2)
+    assert summary.exit_code == code, told
+    assert summary.error is not None
+    assert summary.error.party == "alice"
+    events = (tmp_path / "out" / "alice" / "logs" / "pipeline.log").read_text()
+    assert events.count('"event": "launched", "step": "psi"') == attempts
 
 
 def test_a_step_that_ends_without_a_word_is_an_unexpected_error(

@@ -19,7 +19,7 @@ REQUIRED = {
     "consortium-training-3": {"session", "data_1", "data_2", "data_3", "id_columns", "label"},
 }
 # The parameters of a party's pipeline by which Kubeflow finds what is the party's own.
-OWN = {"identity_secret", "consortium_config", "data_claim"}
+OWN = {"identity_secret", "consortium_config", "data_claim", "checkpoint_claim"}
 
 
 class Package:
@@ -116,15 +116,18 @@ def test_every_pod_is_labelled_and_no_ones_root(package: Package) -> None:
 
 
 def test_every_pod_gets_its_own_partys_key_tables_and_consortium_file(package: Package) -> None:
-    for pod in package.pods.values():
+    for name, pod in package.pods.items():
         (secret,), (config,) = pod["secretAsVolume"], pod["configMapAsVolume"]
-        (claim,), (tracking,) = pod["pvcMount"], pod["configMapAsEnv"]
+        (tracking,) = pod["configMapAsEnv"]
         mounted = {
             secret["secretNameParameter"]["componentInputParameter"]: secret["mountPath"],
             config["configMapNameParameter"]["componentInputParameter"]: config["mountPath"],
-            claim["pvcNameParameter"]["componentInputParameter"]: claim["mountPath"],
+        } | {
+            claim["pvcNameParameter"]["componentInputParameter"]: claim["mountPath"]
+            for claim in pod["pvcMount"]
         }
-        assert set(mounted) == OWN
+        # Checkpoints are train's alone.
+        assert set(mounted) == OWN - ({"checkpoint_claim"} if "-train" not in name else set())
         # One mounted inside of another, which is read-only, could not be.
         assert not any(
             a != b and a.startswith(b) for a in mounted.values() for b in mounted.values()

@@ -41,7 +41,19 @@ class Step:
 class Record:
     """The state of a run."""
 
-    def __init__(self, parties: Sequence[str], steps: Sequence[str]) -> None:
+    def __init__(
+        self, parties: Sequence[str], steps: Sequence[str], *, retrying: bool = False
+    ) -> None:
+        """Begin with every step before it.
+
+        Args:
+            parties: their names.
+            steps: the pipeline's steps.
+            retrying: whether a step's failure counts only once it is not started anew.
+        """
+        self._retrying = retrying
+        self._words: dict[str, Failure] = {}
+        """What a party's step said of its failure, while it may still be started anew."""
         self.steps = {party: {name: Step() for name in steps} for party in parties}
         self.failures: list[Failure] = []
 
@@ -94,20 +106,32 @@ class Record:
                 return f"done in {step.seconds:.1f} s"
             case "failed":
                 code = _number(event.get("exit_code")) or 1
-                return self.fail(
-                    Failure(
-                        party=party,
-                        step=name,
-                        kind=str(event.get("kind")),
-                        message=str(event.get("message")),
-                        exit_code=int(code),
-                        at_fault=event.get("at_fault"),
-                        hearsay=code == PeerError.exit_code,
-                    )
+                failure = Failure(
+                    party=party,
+                    step=name,
+                    kind=str(event.get("kind")),
+                    message=str(event.get("message")),
+                    exit_code=int(code),
+                    at_fault=event.get("at_fault"),
+                    hearsay=code == PeerError.exit_code,
                 )
+                if self._retrying:
+                    self._words[party] = failure
+                    return ""
+                return self.fail(failure)
             case "exited":
-                return self.ended(party, name, int(_number(event.get("code")) or 0))
+                return self._exited(party, name, event)
         return ""
+
+    def _exited(self, party: str, name: str, event: Mapping[str, Any]) -> str:
+        code = int(_number(event.get("code")) or 0)
+        word = self._words.pop(party, None)
+        if event.get("again"):
+            self.step(party, name).note = "starting again"
+            return f"{word.kind if word else f'ended with exit code {code}'}; starts again"
+        if word and code:
+            return self.fail(word)
+        return self.ended(party, name, code)
 
     def ended(self, party: str, name: str, code: int) -> str:
         """Take in that a step's process ended, and what that means if it said nothing itself.

@@ -11,13 +11,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from tallystick.images import PARTY
-from tallystick.job import ADDRESS, PATHS_WITHIN, Job
+from tallystick.job import Job, paths
 from tallystick.local.workspace import Workspace, free_ports
 from tallystick.runtime.configuration import JSON
 from tallystick.runtime.errors import ConfigError
 
 # Each member has an address of its own there, so all may have the port of the documentation.
 PORT = 7700
+# The parameter that names a folder which a step writes to.
+KEPT = "checkpoints"
 
 
 class Runner(AbstractContextManager["Runner"], Protocol):
@@ -38,8 +40,8 @@ class Runner(AbstractContextManager["Runner"], Protocol):
 class Processes:
     """Every step is a process of this machine."""
 
-    def __init__(self, job: Job, workspace: Workspace) -> None:
-        self._job, self._workspace = job, workspace
+    def __init__(self, job: Job, workspace: Workspace, retries: int) -> None:
+        self._job, self._workspace, self._retries = job, workspace, retries
 
     def __enter__(self) -> Self:
         return self
@@ -72,19 +74,19 @@ class Processes:
         """Run the pipeline, each step a process of its own."""
         root = self._workspace.of(name) / "pipeline"
         command = ["tallystick.local.party", str(self._job.package.path), str(root)]
-        return [*command, json.dumps(arguments)]
+        return [*command, json.dumps(arguments), str(self._retries)]
 
 
 class Containers(Processes):
     """Every step is a container, on a network of the run's own."""
 
-    def __init__(self, job: Job, workspace: Workspace) -> None:
+    def __init__(self, job: Job, workspace: Workspace, retries: int) -> None:
         """Look for the engine and the image.
 
         Raises:
             ConfigError: no engine answers, or the image is neither here nor to be had.
         """
-        super().__init__(job, workspace)
+        super().__init__(job, workspace, retries)
         from tallystick.local import containers
 
         self._docker = containers
@@ -125,7 +127,7 @@ class Containers(Processes):
     def dealer(self, environment: Mapping[str, str]) -> list[str]:
         """Run the dealer's service in a container."""
         command = super().dealer(environment)
-        place = self._place(self._job.dealer, [], environment)
+        place = self._place(self._job.dealer, [], [], environment)
         module = ["tallystick.local.containers", place, self._image]
         return [*module, "python3", "-m", *command]
 
@@ -133,35 +135,25 @@ class Containers(Processes):
         self, name: str, arguments: Mapping[str, JSON], environment: Mapping[str, str]
     ) -> list[str]:
         """Run the pipeline, each step a container of its own."""
-        tables = [arguments.get("data")]
-        images = arguments.get("images")
-        if isinstance(images, dict):
-            tables += [images.get(key) for key in PATHS_WITHIN["images"]]
+        own = [path for key, path in paths(arguments) if key != KEPT]
+        kept = [path for key, path in paths(arguments) if key == KEPT]
+        for folder in kept:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._docker.own(str(folder))
         command = super().party(name, {**arguments, "image": self._image}, environment)
-        place = self._place(name, tables, environment, checkpoints=arguments.get("checkpoints"))
-        return [*command, place]
+        return [*command, self._place(name, own, kept, environment)]
 
     def _place(
-        self,
-        name: str,
-        tables: Iterable[JSON],
-        environment: Mapping[str, str],
-        checkpoints: JSON = None,
+        self, name: str, own: list[Path], kept: list[Path], environment: Mapping[str, str]
     ) -> str:
         workspace = self._workspace
-        seen = [workspace.consortium, workspace.identity(name)]
-        seen += [Path(table) for table in tables if isinstance(table, str)]
-        written = [str(workspace.of(name))]
-        if isinstance(checkpoints, str) and checkpoints and not ADDRESS.match(checkpoints):
-            Path(checkpoints).mkdir(parents=True, exist_ok=True)
-            self._docker.own(checkpoints)
-            written.append(checkpoints)
-        kept = ("MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
+        seen = [workspace.consortium, workspace.identity(name), *own]
+        passed = ("MLFLOW_TRACKING_URI", "OMP_NUM_THREADS")
         return self._docker.Place(
             run=self._run,
             name=name,
             # A table that is not there is the step's to complain of.
             read=[str(path) for path in seen if path.exists()],
-            write=written,
-            environment={key: environment[key] for key in kept if key in environment},
+            write=[str(workspace.of(name)), *map(str, kept)],
+            environment={key: environment[key] for key in passed if key in environment},
         ).encode()

@@ -18,6 +18,7 @@ from tallystick.local.record import Record, parse
 from tallystick.local.results import Summary, publish
 from tallystick.local.runners import Containers, Processes, Runner
 from tallystick.local.workspace import DEALER_LOG, PARTY_LOG, Workspace
+from tallystick.runtime.configuration import JSON
 
 # How long the other parties may take to tell their own side of a failure.
 GRACE_S = 10.0
@@ -29,7 +30,12 @@ REMARKS = ("warning", "failed", "exited")
 
 
 def run(
-    job: Job, out: Path, console: Console | None = None, *, containers: bool = False
+    job: Job,
+    out: Path,
+    console: Console | None = None,
+    *,
+    containers: bool = False,
+    retries: int = 0,
 ) -> Summary:
     """Run a job to its end, and leave no process behind.
 
@@ -38,6 +44,7 @@ def run(
         out: the folder for the results; a new or empty one, or that of an earlier run.
         console: where progress is shown; standard output by default.
         containers: whether each step is a container instead of a process.
+        retries: how often a step that was killed, or that lost a peer, is started anew.
 
     Returns:
         How it went. A failed run returns too, with its error.
@@ -47,16 +54,19 @@ def run(
     """
     workspace = Workspace(out, (*job.parties, job.dealer))
     try:
-        runner = Containers(job, workspace) if containers else Processes(job, workspace)
+        kind = Containers if containers else Processes
+        runner = kind(job, workspace, retries)
         addresses = runner.addresses((*job.parties, job.dealer))
         workspace.found_consortium(job.parties, job.dealer, addresses)
-        record = Record([*job.parties], job.package.steps)
+        record = Record([*job.parties], job.package.steps, retrying=retries > 0)
         with (
             _interrupts() as interrupted,
             runner,
             Display(console or Console(), record, [*job.parties]) as display,
         ):
-            error = _Supervisor(job, workspace, record, display, runner, interrupted).watch()
+            error = _Supervisor(
+                job, workspace, record, display, runner, retries, interrupted
+            ).watch()
         return publish(job, record, workspace, error)
     finally:
         workspace.close()
@@ -70,11 +80,12 @@ class _Supervisor:
         record: Record,
         display: Display,
         runner: Runner,
+        retries: int,
         interrupted: Callable[[], int],
     ) -> None:
         self._job, self._workspace = job, workspace
         self._record, self._display, self._runner = record, display, runner
-        self._interrupted = interrupted
+        self._interrupted, self._retries = interrupted, retries
         self._lines: queue.Queue[Line] = queue.Queue()
 
     def watch(self) -> Failure | None:
@@ -112,6 +123,7 @@ class _Supervisor:
             command = self._runner.dealer(env)
         else:
             arguments = {
+                **self._instead_of_claims(folder),
                 **job.arguments(name),
                 "party": name,
                 "session": job.session,
@@ -127,6 +139,12 @@ class _Supervisor:
             log=folder / (DEALER_LOG if name == job.dealer else PARTY_LOG),
             lines=self._lines,
         )
+
+    def _instead_of_claims(self, folder: Path) -> dict[str, JSON]:
+        """Return the parameters whose defaults are for a cluster, where a claim is mounted."""
+        kept = folder / "pipeline" / "checkpoints"
+        instead = {"checkpoints": str(kept) if self._retries else ""}
+        return {key: value for key, value in instead.items() if key in self._job.package.inputs}
 
     def _listen(self, timeout_s: float) -> None:
         """Take in the lines that have come, waiting a moment for the first."""
