@@ -9,7 +9,7 @@ from tallystick.export.component import export
 from tallystick.images import PARTY
 from tallystick.train.component import train
 
-from pipelines.secure import Pods
+from pipelines.secure import CHECKPOINT_FOLDER, Pods
 
 
 @dsl.pipeline(name="direct")
@@ -39,7 +39,7 @@ def direct(
     class_weights: list[float] = [],  # noqa: B006  KFP takes it as it is written here.
     watch: str = "none",
     patience: int = 0,
-    checkpoints: str = "",
+    checkpoints: str = CHECKPOINT_FOLDER,
     checkpoint_batches: int = 0,
     resume: bool = True,
     split_by: str = "seed",
@@ -64,6 +64,7 @@ def direct(
     identity_secret: str = "tallystick-identity",
     consortium_config: str = "tallystick-consortium",
     data_claim: str = "tallystick-data",
+    checkpoint_claim: str = "tallystick-checkpoints",
     cpu_limit: str = "4",
     memory_limit: str = "8Gi",
     image: str = PARTY,
@@ -112,7 +113,8 @@ def direct(
         class_weights: The weight of each class in the loss; empty for equal ones.
         watch: What is opened of the validation rows after each epoch: none, loss or accuracy.
         patience: Epochs without an improvement of it after which training ends; 0 for never.
-        checkpoints: A folder or s3:// address that outlives the pod; empty for no checkpoints.
+        checkpoints: A folder or s3:// address that outlives the pod; empty for no checkpoints. The
+            default is where checkpoint_claim is mounted.
         checkpoint_batches: Batches between checkpoints; 0 for one at each epoch's end alone.
         resume: Whether to go on from the latest checkpoint that every party has.
         split_by: seed, time (the latest rows test) or stratify (each part has the same portion of
@@ -142,6 +144,7 @@ def direct(
         consortium_config: Name of the ConfigMap with consortium.yaml, and with mlflow-tracking-uri
             if this party keeps its runs in MLflow.
         data_claim: Name of the PersistentVolumeClaim that is mounted at /data, for the table.
+        checkpoint_claim: Name of the PersistentVolumeClaim mounted at /checkpoints for train.
         cpu_limit: The most cores for each task, such as 4.
         memory_limit: The most memory for each task, such as 8Gi.
         image: The image that the tasks run in, such as your own registry's copy of it.
@@ -183,7 +186,7 @@ def direct(
         )
     )
     shares = encoded.outputs["shares"]
-    learnt = secure(
+    learnt = secure.keeping(
         train(
             shares=shares,
             model=model,
@@ -210,7 +213,8 @@ def direct(
             resume=resume,
             seed=seed,
             **joint,
-        )
+        ),
+        checkpoint_claim,
     )
     trained = learnt.outputs["trained"]
     secure(

@@ -13,6 +13,7 @@ from pipelines import build, secure
 
 PACKAGES = sorted(path.stem for path in build.COMPILED.glob("*.yaml"))
 REQUIRED = {
+    "direct": {"party", "session", "data", "layout", "label"},
     "intersection": {"party", "session", "data", "id_columns"},
     "training": {"party", "session", "data", "id_columns", "label"},
     "consortium-training": {"session", "data_1", "data_2", "id_columns", "label"},
