@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tallystick.runtime import events
+from tallystick.runtime import cores, events
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.errors import PeerError, TallystickError
 
@@ -53,6 +53,7 @@ def step(name: str) -> Callable[[Callable[[C], int]], Callable[[C | Mapping[str,
             atexit.register(gc.freeze)
             outcome.joined, outcome.reveals, outcome.results = False, None, None
             outcome.traffic = {}
+            cores.keep_to_the_limit()
             told = _told(config)
             events.set_context(session=told["session"], step=name, party=told["party"])
             events.emit("started")
