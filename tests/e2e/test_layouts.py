@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.impute import SimpleImputer
@@ -302,6 +303,33 @@ def test_images_here_and_their_labels_there(three: steps.Site, tmp_path: Path) -
     expected = (pixels / 255 - 0.25) / 0.5
     np.testing.assert_allclose(found.features, expected[:, None], atol=ROUNDING)
     assert (found.label == np.eye(10)[digits.target[:120]]).all()
+
+
+def test_images_that_a_column_names_stand_in_the_order_of_ids(
+    three: steps.Site, tmp_path: Path
+) -> None:
+    digits = load_digits()
+    pixels = (digits.images[:30] * 15.9).astype(np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"scan-{number}.png")
+    order = np.random.default_rng(0).permutation(30)
+    ids = [f"patient {n}" for n in order]
+    tables = {
+        "alice": pd.DataFrame({"id": ids, "scan": [f"scan-{n}.png" for n in order]}),
+        "bob": pd.DataFrame({"id": ids, "y": digits.target[order] > 4}),
+        "carol": pd.DataFrame({"id": ids}),
+    }
+    images = {"folder": str(tmp_path), "column": "scan", "size": [4, 4]}
+    found = encode(
+        three, tmp_path / "out", tables, own={"alice": {"images": images}}, id_columns=["id"]
+    )
+    assert found.joint["feature_shape"] == [1, 4, 4]
+    small = [
+        np.asarray(Image.fromarray(image).resize((4, 4), Image.Resampling.BILINEAR)) / 255
+        for image in pixels[order]
+    ]
+    np.testing.assert_allclose(found.features[:, 0], small, atol=ROUNDING)
+    assert (found.label == (digits.target[order] > 4)).all()
 
 
 @pytest.mark.parametrize("spoilt", ["order", "count"])

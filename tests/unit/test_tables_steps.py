@@ -6,7 +6,7 @@ The session stands in for the network, the dealer and the engine; all else is th
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +422,18 @@ def test_other_id_columns_than_those_of_psi_are_refused(world: World) -> None:
     for outcome in outcomes.values():
         assert isinstance(outcome, ConfigError)
         assert "id_columns must be those of the psi step, ['id']" in str(outcome)
+
+
+def test_rows_that_psi_gave_to_one_party_alone_are_refused(world: World) -> None:
+    world.psi()
+    for party in world.tables:
+        folder = world.folder / party / "aligned"
+        manifest = Manifest.read(folder, "aligned")
+        replace(manifest, joint={**manifest.joint, "result": "receiver"}).write(folder)
+    _, outcomes = world.encode()
+    for outcome in outcomes.values():
+        assert isinstance(outcome, DataError)
+        assert "run it with result: all" in str(outcome)
 
 
 def test_parties_whose_rows_differ_in_order_are_told(world: World) -> None:

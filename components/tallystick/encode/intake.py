@@ -40,6 +40,10 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
                 f"id_columns must be those of the psi step, {matched_by!r}, not "
                 f"{list(config.id_columns)!r}: an id that is left over would be shared as a feature"
             )
+        if aligned.joint.get("result", "all") != "all":
+            raise DataError(
+                "psi has given rows to one party alone, or to none; run it with result: all"
+            )
         source = Source(config.aligned / TABLE, config.id_columns)
     elif image_files.holds_images(config.data):
         return _checked(config, _image_rows(config, image_rules))

@@ -104,7 +104,7 @@ class Columns:
         """Give the prepared values of so many rows at a time."""
         prepared = Preparation(transforms=self.transforms or ())
         wanted = list(dict.fromkeys(transform.column for transform in prepared.transforms))
-        for piece in self.spool.pieces(rows, wanted):
+        for piece in self.spool.pieces(rows, wanted) if wanted else ():
             yield prepared.apply(piece)
 
 

@@ -1,1 +1,1 @@
-"""CSV and Parquet in; ids, preparation, splits; the shares artifact."""
+"""Tables and images in; ids, preparation, splits; the shares artifact."""
