@@ -310,12 +310,20 @@ def inspect(
         Path | None,
         typer.Option(metavar="JOB.yaml", help="Follow the rules of this job.", show_default=False),
     ] = None,
+    reading: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MAPPING",
+            help="How the table is written, such as '{encoding: latin-1, decimal: \",\"}'.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Look at a table."""
     with _errors():
         from tallystick import inspection
 
-        inspection.show(table, job, Console())
+        inspection.show(table, job, reading, Console())
 
 
 @app.command(help=KEYGEN_HELP)

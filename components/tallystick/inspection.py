@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,12 +21,13 @@ MOST_COLUMNS = 200
 """A wider table is shown cut short; it is fitted whole."""
 
 
-def show(location: str, job_file: Path | None, console: Console) -> None:
+def show(location: str, job_file: Path | None, reading: str | None, console: Console) -> None:
     """Show what a table holds and what would be done to it.
 
     Args:
         location: of the table or the images.
         job_file: whose rules for this table are followed, rather than the defaults.
+        reading: how the table is written, as YAML; beside what the job says of it.
         console: the owner's terminal.
 
     Raises:
@@ -33,6 +35,8 @@ def show(location: str, job_file: Path | None, console: Console) -> None:
         DataError: the table cannot be read.
     """
     given = _of_job(location, job_file) if job_file else {}
+    if reading:
+        given["reading"] = {**given.get("reading", {}), **_mapping(reading)}
     if holds_images(location):
         _show_images(location, ImageRules.parse(given.get("images", {})), console)
         return
@@ -74,6 +78,13 @@ def show(location: str, job_file: Path | None, console: Console) -> None:
     console.print(table)
     if len(found.columns) > MOST_COLUMNS:
         console.print(f"and {len(found.columns) - MOST_COLUMNS:,} columns more")
+    if (better := found.better(given.get("reading", {}))) != given.get("reading", {}):
+        console.print(
+            "\nSome columns of text look like numbers or dates. With this the table is read as "
+            "such; look whether it is meant so:"
+        )
+        line = f"reading: {inspection.flow(better)}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if job_file is None:
         console.print("\nA job file to begin with; only you have seen what is above:\n")
         console.print(found.job(location, given), markup=False, highlight=False, soft_wrap=True)
@@ -88,6 +99,16 @@ def _show_images(location: str, rules: ImageRules, console: Console) -> None:
     console.print(f"{found.rows:,} images of {channels} x {height} x {width} (C x H x W)")
     if found.labels is not None:
         console.print(f"with labels of {len(found.labels.unique())} classes")
+
+
+def _mapping(reading: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(reading)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError("--reading must be a mapping, such as '{encoding: latin-1}'")
+    return found
 
 
 def _of_job(location: str, job_file: Path) -> dict[str, Any]:

@@ -103,6 +103,28 @@ def test_it_follows_the_rules_of_a_job(table: Path, tmp_path: Path) -> None:
     assert "no party's data is 'odd.csv'" in result.output
 
 
+def test_it_says_what_would_help_to_read_a_table_better(tmp_path: Path) -> None:
+    table = tmp_path / "bank.csv"
+    lines = [f"{n:03};{n},5;{n % 28 + 1}.12.2020;2/{n % 28 + 1}/2020;ö" for n in range(60)]
+    table.write_bytes("id;price;day;seen;text\n{}\n".format("\n".join(lines)).encode("cp1252"))
+    refused = CliRunner().invoke(app, ["inspect", str(table)])
+    assert refused.exit_code == 3
+    assert "or declare how it is written, as in reading: {encoding: latin-1}" in refused.output
+    output = inspected(str(table), "--reading", "{encoding: cp1252}")
+    (better,) = re.findall(r"^reading: (.*)$", output, re.MULTILINE)
+    assert yaml.safe_load(better) == {
+        "encoding": "cp1252",
+        "decimal": ",",
+        "types": {"day": "date:%d.%m.%Y", "seen": "date:%m/%d/%Y"},
+    }
+    again = inspected(str(table), "--reading", better)
+    assert line(again, "price").startswith("price double number 60 scaled")
+    assert "day: scaled" in line(again, "seen")
+    job = tmp_path / "job.yaml"
+    job.write_text(again[again.index("session:") :])
+    assert Job.load(job).arguments("me")["reading"] == yaml.safe_load(better)
+
+
 def test_it_shows_images_and_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=np.zeros((5, 4, 6)), labels=[0, 1, 2, 0, 1])
     output = inspected(str(tmp_path / "x.npz"))

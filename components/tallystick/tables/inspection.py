@@ -8,11 +8,12 @@ different values is.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallystick.runtime.errors import DataError
@@ -25,6 +26,17 @@ from tallystick.tables.streaming import Source
 
 FEW_CLASSES = 20
 """A column of at most so many different values may be a label of classes."""
+SAMPLED_ROWS = 1000
+"""So many values of a column of text are looked at."""
+_COMMA_NUMBER = r"^[+-]?[0-9]+(,[0-9]+)?$"
+_DATE_FORMS = {
+    "%d.%m.%Y": r"^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4}$",
+    "%d/%m/%Y": r"^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$",
+    "%m/%d/%Y": r"^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$",
+    "%d-%m-%Y": r"^[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}$",
+    "%Y/%m/%d": r"^[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}$",
+}
+"""Dates beside ISO 8601, which are known anyway; where two forms fit all values, the first."""
 _LABELS = ("y", "label", "target", "class", "outcome", "default", "churn")
 
 
@@ -42,6 +54,8 @@ class Column:
     becomes: str
     """What the rules do to it, or why they leave it out."""
     features: int
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """What its owner might declare, for it looks like something else than text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +71,16 @@ class Inspection:
     """A column that looks like a label; empty without one."""
     label_kind: str
 
+    def better(self, reading: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how the table might be better read, beside what is declared already."""
+        hints = [column.reading for column in self.columns if column.reading]
+        if not hints:
+            return dict(reading)
+        types = {name: kind for hint in hints for name, kind in hint.get("types", {}).items()}
+        decimal = {"decimal": ","} if any("decimal" in hint for hint in hints) else {}
+        more = {"types": {**types, **reading.get("types", {})}} if types else {}
+        return {**reading, **decimal, **more}
+
     def job(self, location: str, given: Mapping[str, Any]) -> str:
         """Return the lines of a job file that fit this table.
 
@@ -66,6 +90,8 @@ class Inspection:
         """
         drop = [c.name for c in self.columns if not c.kind and c.type != "null"]
         own: dict[str, Any] = {"data": location, **{k: v for k, v in given.items() if v}}
+        if better := self.better(given.get("reading", {})):
+            own["reading"] = better
         if drop:
             rules = own.get("preparation", {})
             own["preparation"] = {**rules, "drop": [*rules.get("drop", []), *drop]}
@@ -74,12 +100,12 @@ class Inspection:
             "session: my-session-1",
             "pipeline: training",
             "parties:",
-            f"  me:    {_flow(own)}",
+            f"  me:    {flow(own)}",
             "  other: {data: THE OTHER PARTY'S TABLE}",
             "dealer: notary",
             "params:",
-            f"  id_columns: {_flow(list(self.ids) or ['THE COLUMNS THAT NAME A ROW'])}",
-            f"  label: {_flow(self.label or 'A COLUMN THAT ONE PARTY HOLDS')}",
+            f"  id_columns: {flow(list(self.ids) or ['THE COLUMNS THAT NAME A ROW'])}",
+            f"  label: {flow(self.label or 'A COLUMN THAT ONE PARTY HOLDS')}",
             f"  model: {model}",
         ]
         return "\n".join(lines) + "\n"
@@ -119,14 +145,8 @@ def inspect(
         if not id_columns and _names_rows(column, spool.rows) and not ids:
             ids.append(name)
         if name in ids:
-            column = Column(
-                name=name,
-                type=column.type,
-                kind="id",
-                missing=column.missing,
-                different=column.different,
-                becomes="names a row; it is not shared",
-                features=0,
+            column = replace(
+                column, kind="id", becomes="names a row; it is not shared", features=0, reading={}
             )
         columns.append(column)
     found = label or next((n for n in names if n.lower() in _LABELS and n not in ids), "")
@@ -177,7 +197,24 @@ def _column(spool: Spool, name: str, rules: Rules, *, taken: bool) -> Column:
         different=different,
         becomes=becomes,
         features=features,
+        reading=_looks_like(name, column) if kind == "category" else {},
     )
+
+
+def _looks_like(name: str, column: pa.ChunkedArray) -> dict[str, Any]:
+    """Return what to declare of a column of text that holds numbers or dates in another form."""
+    texts = column.cast(pa.string()).combine_chunks()
+    texts = texts.filter(pc.not_equal(pc.fill_null(texts, ""), "")).slice(0, SAMPLED_ROWS)
+    if not len(texts):
+        return {}
+    if pc.all(pc.match_substring_regex(texts, _COMMA_NUMBER)).as_py():
+        return {"decimal": ","}
+    for form, pattern in _DATE_FORMS.items():
+        if not pc.all(pc.match_substring_regex(texts, pattern)).as_py():
+            continue
+        if not pc.strptime(texts, format=form, unit="s", error_is_null=True).null_count:
+            return {"types": {name: f"date:{form}"}}
+    return {}
 
 
 def _names_rows(column: Column, rows: int) -> bool:
@@ -203,12 +240,12 @@ def _told(transform: preparation.Transform, missing: int) -> str:
     return f"its place in an order of {len(transform.order)} values"
 
 
-def _flow(value: object) -> str:
+def flow(value: object) -> str:
     """Write a value as YAML, on one line: JSON is YAML, and plain words need no quotes."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flow(k)}: {_flow(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{flow(k)}: {flow(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_flow, value)) + "]"
+        return "[" + ", ".join(map(flow, value)) + "]"
     text = str(value)
     plain = isinstance(value, str) and text.replace("_", "").replace(".", "").isalnum()
     if (
