@@ -173,6 +173,22 @@ def test_training_ends_early_and_keeps_the_best_epoch(pair: Place, tmp_path: Pat
     assert max(differences(model, twin).values()) < 0.02
 
 
+@pytest.mark.parametrize("kind", ["binary", "classes"])
+def test_the_watched_accuracy_is_that_of_the_twin(pair: Place, tmp_path: Path, kind: str) -> None:
+    rows = cancer(120, validation=60) if kind == "binary" else digits(160, validation=60)
+    config = {"model": "mlp", "learning_rate": 0.2, "epochs": 1, "watch": "accuracy"}
+    room.write(rows, pair, tmp_path)
+    training = Training(pair, tmp_path, config)
+    training.finish()
+    (watched,) = (e for e in training.events("bob", "progress") if "validation_accuracy" in e)
+    scores = room.twin(rows, config).scores(rows.features[rows.train :])
+    said = scores.argmax(1) if kind == "classes" else scores.squeeze(1) > 0
+    accuracy = float((said == rows.label[rows.train :]).double().mean())
+    # One row that is on the edge may fall on the other side.
+    assert 0.3 < accuracy
+    assert watched["validation_accuracy"] == pytest.approx(accuracy, abs=1.1 / 60)
+
+
 def test_a_training_that_diverges_says_what_helps(pair: Place, tmp_path: Path) -> None:
     room.write(progress(64), pair, tmp_path)
     config = {"model": "mlp", "learning_rate": 16, "momentum": 0.9, "epochs": 4}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from tallystick.models.operations.tournament import largest
-from tallystick.runtime.engine import Engine, Secret
+from tallystick.runtime.engine import PRECISION_BITS, Engine, Secret
 from tallystick.runtime.session import Session
 from tallystick.train.learner import Learner, Part
 from tallystick.train.losses import Loss
@@ -50,7 +50,7 @@ def mean(
 
 
 def right(engine: Engine, scores: Secret, label: Secret) -> Secret:
-    """Return for each row whether it is classified rightly: 0.0 or 1.0.
+    """Return for each row whether it is classified rightly: 0 or 1, with the usual fraction bits.
 
     Of two classes, a score above nought says the second. Of several, the truth's must be the
     largest; of equal ones the truth's counts.
@@ -61,4 +61,4 @@ def right(engine: Engine, scores: Secret, label: Secret) -> Secret:
         return said * label + below * (1 - label)
     top_B, _ = largest(engine, scores)
     behind_B = engine.negative((label * scores).sum(1) - top_B + 2**-14)
-    return 1 - behind_B * 1.0
+    return 1 - engine.from_share(behind_B.share << PRECISION_BITS)
