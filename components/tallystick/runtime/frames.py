@@ -34,7 +34,7 @@ MAX_HEARTBEATS = 1 << 16
 SEQUENCE_MASK = 0xFFFFFFFF
 # One reading is as long as the TLS library's interface allows.
 _READ_BYTES = 1 << 30
-_RECORD_BYTES = 1 << 14
+RECORD_BYTES = 1 << 14
 _MAX_BYTES = {
     DATA: None,  # exactly what was asked for
     MESSAGE: MAX_MESSAGE_BYTES,
@@ -77,7 +77,7 @@ class Inbox:
         self._sequence = 0
         self._header = memoryview(bytearray(HEADER.size))
         self._header_filled = 0
-        self._record = memoryview(bytearray(_RECORD_BYTES))
+        self._record = memoryview(bytearray(RECORD_BYTES))
         self._begin = self._end = 0
         self._kind = 0
         self._length = 0
@@ -190,7 +190,7 @@ class Inbox:
     def _receive(self, target: memoryview) -> int:
         """Move some bytes to where they belong: small ones by way of a buffer of one TLS record."""
         if self._begin == self._end:
-            if len(target) >= _RECORD_BYTES:
+            if len(target) >= RECORD_BYTES:
                 return self._read(target[:_READ_BYTES])
             self._begin, self._end = 0, self._read(self._record)
         count = min(len(target), self._end - self._begin)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from tallystick.runtime.errors import PeerLost, TallystickError
-from tallystick.runtime.frames import END, HEADER, SEQUENCE_MASK, Inbox, Receipt
+from tallystick.runtime.frames import END, HEADER, RECORD_BYTES, SEQUENCE_MASK, Inbox, Receipt
 
 # A frame up to this size is sent in one piece with its header: one TLS record, one system call.
 _JOIN_BYTES = 16_000
@@ -149,9 +149,19 @@ class Link:
             raise self._keep(error) from None
 
     def _read(self, buffer: memoryview) -> int:
-        count = self.connection.recv_into(buffer)
-        if count == 0:
-            raise self._lost()
+        """Read at least one byte; into a large buffer, record by record, all that has come."""
+        count = 0
+        try:
+            while True:
+                read = self.connection.recv_into(buffer[count:])
+                if read == 0:
+                    raise self._lost()
+                count += read
+                if len(buffer) - count < RECORD_BYTES:
+                    break
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not count:
+                raise
         self.counters.received_bytes += count
         self.last_heard = time.monotonic()
         return count
