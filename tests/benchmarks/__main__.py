@@ -9,7 +9,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import network, ours, stock, training
+from tests.benchmarks import costs, network, ours, stock, stock_training, training
 from tests.benchmarks.operations import OPERATIONS
 
 
@@ -53,12 +53,12 @@ def network_table() -> Table:
 
 def training_table() -> Table:
     """Measure iterations, training steps and inferences of all sides."""
-    theirs, mine, spu = training.stock(), training.ours(), training.spu() or {}
+    theirs, mine, spu = stock_training.run(), training.ours(), training.spu() or {}
     table = Table(
         "128 rows", "stock, ms", "CPU", "spu, ms", "ours, ms", "CPU", "ratio", "CPU ratio"
     )
     table.add_column("our rounds")
-    for name in training.names():
+    for name in costs.names():
         a, b = theirs[name], mine[name]
         table.add_row(
             name,
