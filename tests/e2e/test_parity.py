@@ -22,7 +22,17 @@ def test_secure_and_plaintext_runs_agree(
         params["group"] = tables.of["bob"].columns[1]
     job = running.write_job(tmp_path, params=params)
     ended = subprocess.run(
-        [sys.executable, "-m", "tallystick.cli", "parity", str(job), "--out", "found"],
+        [
+            sys.executable,
+            "-m",
+            "tallystick.cli",
+            "parity",
+            str(job),
+            "--out",
+            "found",
+            "--rows",
+            "1000",
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -32,6 +42,8 @@ def test_secure_and_plaintext_runs_agree(
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = json.loads((tmp_path / "found" / "parity.json").read_text())
     assert found["holds"]
+    page = (tmp_path / "found" / "alice" / "report.html").read_text()
+    assert ("By group" in page) == (model == "mlp")
     assert len(found["metrics"]) >= (5 if model == "linear_regression" else 10)
     for name, values in found["metrics"].items():
         assert f" {name} " in ended.stdout
