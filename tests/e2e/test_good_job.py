@@ -118,6 +118,9 @@ def test_the_confusion_matrix_counts_the_test_rows(good_job: running.Ended, plai
     for party in PARTIES:
         kfp = json.loads((good_job.task(party, "evaluate") / "executor_output.json").read_text())
         (shown,) = kfp["artifacts"]["confusion"]["artifacts"]
+        points = shown["metadata"]["confidenceMetrics"]
+        assert (points[0]["recall"], points[-1]["recall"]) == (0, 1)
+        assert np.isfinite([list(point.values()) for point in points]).all()
         (negative, positive) = (row["row"] for row in shown["metadata"]["confusionMatrix"]["rows"])
         assert sum(negative) == (plain.label[plain.test] == 0).sum()
         assert sum(positive) == (plain.label[plain.test] == 1).sum()

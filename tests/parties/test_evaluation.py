@@ -220,6 +220,32 @@ def test_metrics_of_several_classes_are_those_of_scikit_learn(place: Place) -> N
                     assert one["accuracy"] == (label == called)[members].mean()
 
 
+def _small_classes(session: Any, sizes: list[int]) -> multiclass.Multiclass:
+    score, label = small_classes(sizes)
+    secrets = shared(session, score, 0), shared(session, np.eye(len(sizes))[label], 1)
+    return multiclass.evaluate(session.engine, session.ledger, *secrets, min_count=10)
+
+
+def small_classes(sizes: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    label = np.repeat(np.arange(len(sizes)), sizes)
+    noise = np.random.default_rng(1).normal(size=(len(label), len(sizes)))
+    return np.round((noise + 2 * np.eye(len(sizes))[label]) * 2**12) / 2**12, label
+
+
+def test_small_classes_are_withheld_with_what_would_give_them_away(pair: Place) -> None:
+    # 3 rows are too few, and the others' totals would give them away: the 50 are withheld too.
+    sizes = [100, 3, 50, 80]
+    result = harness.run_parties(pair, _small_classes, sizes)["alice"]
+    score, label = small_classes(sizes)
+    assert result.shown == [0, 3]
+    matrix = oracle.confusion_matrix(label, score.argmax(1)).tolist()
+    assert result.matrix == [matrix[0], matrix[3]]
+    assert [one["rows"] for one in result.classes] == [100, 80]
+    assert result.metrics["accuracy"] == (label == score.argmax(1)).mean()
+    each = oracle.f1_score(label, score.argmax(1), average=None)
+    assert result.metrics["f1_macro"] == pytest.approx((each[0] + each[3]) / 2, abs=EXACT)
+
+
 DEVIATION, MEAN = 12.5, 40.0
 
 

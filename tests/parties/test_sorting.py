@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tallystick.runtime.protocols import shuffle as shuffling
 from tallystick.runtime.protocols import sort as sorting
 from tallystick.runtime.protocols.maximum import maximum
 from tallystick.runtime.protocols.shuffle import shuffle
@@ -108,6 +109,17 @@ def test_every_order_is_as_likely_as_any_other(place: Place) -> None:
         assert len(found) == 24
         # Chi squared with 23 degrees of freedom exceeds 58 once in 10**4 runs.
         assert ((found - times / 24) ** 2 / (times / 24)).sum() < 58
+
+
+def _common(session: Any) -> list[list[int]]:
+    context = session.engine.context
+    return [shuffling._common_stream(context).elements((4,)).tolist() for _ in range(2)]
+
+
+def test_every_shuffle_begins_with_an_order_that_the_parties_alone_know(place: Place) -> None:
+    first, *others = harness.run_parties(place, _common).values()
+    assert others == [first] * len(others)
+    assert first[0] != first[1]
 
 
 def _recorded(session: Any, keys_N: Tensor, columns_CN: Tensor) -> list[list[int]]:
