@@ -1,7 +1,6 @@
 """Time the evaluation of a binary classifier on shares: all metrics, curves and groups.
 
-``python -m tests.benchmarks.evaluation [ROWS]`` prints wall seconds, each process's CPU seconds,
-rounds and megabytes. Two parties and a dealer, one thread each.
+``python -m tests.benchmarks.evaluation [ROWS]`` prints wall seconds, rounds and megabytes. Two parties and a dealer, one thread each.
 """
 
 import resource
@@ -39,24 +38,18 @@ def _party(session: Session, rows: int) -> dict[str, Any]:
         return session.engine.share(mine, 0, value.shape)
 
     secrets, members = (share(score), share(label)), share(group)
-    before, wall = _cpu_s(), time.monotonic()
+    wall = time.monotonic()
     rounds, sent = session.rounds, _sent(session)
     result = binary.evaluate(
         session.engine, session.ledger, *secrets, min_count=10, group_NG=members
     )
     return {
         "wall_s": round(time.monotonic() - wall, 1),
-        "cpu_s": round(_cpu_s() - before, 1),
         "rounds": session.rounds - rounds,
         "sent_mb": round((_sent(session) - sent) / 1e6, 1),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "auc": result.metrics["auc"],
     }
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def _sent(session: Session) -> int:

@@ -13,7 +13,7 @@ from string import Template
 
 from tallystick.evaluate import charts, tables
 from tallystick.evaluate.charts import Axis, Line
-from tallystick.evaluate.panels import Panel
+from tallystick.evaluate.panel import Panel
 
 MAX_NAMES = 40
 """Feature names shown at once for each party; the rest unfolds."""

@@ -11,6 +11,7 @@ from tallystick import __version__, tracking
 from tallystick.evaluate import binary, charts, multiclass, panels, regression
 from tallystick.evaluate.curves import RULES
 from tallystick.evaluate.outcome import Outcome
+from tallystick.evaluate.panel import Panel
 from tallystick.evaluate.report import Report, render
 from tallystick.models import artifact, scoring
 from tallystick.runtime import life
@@ -189,7 +190,7 @@ def _report(
     model: artifact.SharedModel,
     rows: int,
     outcome: Outcome,
-    drawn: list[panels.Panel],
+    drawn: list[Panel],
 ) -> Report:
     joint = model.manifest.joint
     history = session.history(model.manifest.history)
