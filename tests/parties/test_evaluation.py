@@ -374,6 +374,19 @@ def test_what_speaks_of_too_few_rows_is_left_out(pair: Place) -> None:
     assert result.buckets is None
 
 
+def _few_called(session: Any) -> binary.Binary:
+    score, label = scores_and_labels("distinct", 200)
+    secrets = shared(session, score - np.sort(score)[-4], 0), shared(session, label, 1)
+    return binary.evaluate(session.engine, session.ledger, *secrets, min_count=10)
+
+
+def test_decisions_for_too_few_rows_are_left_out_and_the_curves_stay(pair: Place) -> None:
+    result = harness.run_parties(pair, _few_called)["alice"]
+    assert result.metrics.keys() == {"auc", "average_precision", "ks", "log_loss", "brier"}
+    assert result.confusion is None
+    assert min(result.buckets.rows) >= 10
+
+
 class Seen:
     """What one party is sent while it evaluates, and what it learns by putting shares together."""
 

@@ -73,6 +73,12 @@ def evaluate(
 
     decisions = Decisions(engine, ledger, minimum, positive_N, called_N)
     decided, of_groups = decisions.decide(), decisions.of_groups(member_GN)
+    if decided.confusion is None:
+        events.emit(
+            "warning",
+            message=f"fewer than {min_count} rows are of one class, or are called so: the "
+            "confusion matrix and what follows from it are left out",
+        )
     metrics, value_N = decided.metrics, scores_N
     losses: dict[str, float] = {}
     if probabilities:

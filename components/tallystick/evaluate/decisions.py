@@ -46,20 +46,17 @@ class Decisions:
     def decide(self) -> Decided:
         """Open the counts of all rows."""
         positive, called, hits = self._bits_3N.sum(1)
-        right = integers.plus(self._engine, 2 * hits - called - positive, self._rows)
         margins = [positive, called]
         margins += [integers.plus(self._engine, -margin, self._rows) for margin in margins]
         safe = self._minimum.safe(torch.stack(margins), "classes and decisions")
         if not (safe[0] and safe[2]):
+            right = integers.plus(self._engine, 2 * hits - called - positive, self._rows)
             opened = self._reveal([right], "right answers", why="accuracy follows from them")
             return Decided({"accuracy": opened[0] / self._rows}, None, None)
         if not (safe[1] and safe[3]):
-            opened = self._reveal(
-                [right, positive],
-                "right answers and positive rows",
-                why="accuracy and the curves follow from them",
-            )
-            return Decided({"accuracy": opened[0] / self._rows}, None, opened[1])
+            # Right answers less negative rows would be a total of the few rows alone.
+            opened = self._reveal([positive], "positive rows", why="the curves need their number")
+            return Decided({}, None, opened[0])
         opened = self._reveal(
             [positive, called, hits],
             "confusion counts",
