@@ -147,6 +147,10 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], said: s
             "session: a\nsession: b\n",
             "job.yaml, line 2: no valid YAML: the key 'session' stands twice",
         ),
+        (
+            "parties:\n  bob: {{data: a.csv}: 1}\n",
+            "line 2: no valid YAML: a key must be plain text",
+        ),
         ("parties:\n  bob: {}\n  bob: {}\n", "line 3: no valid YAML: the key 'bob' stands twice"),
         ("session: !!python/name:os.system x", "line 1: no valid YAML"),
     ],

@@ -140,7 +140,9 @@ class Containers(Processes):
         for folder in kept:
             folder.mkdir(parents=True, exist_ok=True)
             self._docker.own(str(folder))
-        command = super().party(name, {**arguments, "image": self._image}, environment)
+        if "image" in self._job.package.inputs:
+            arguments = {**arguments, "image": self._image}
+        command = super().party(name, arguments, environment)
         return [*command, self._place(name, own, kept, environment)]
 
     def _place(
