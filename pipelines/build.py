@@ -8,9 +8,18 @@ from kfp import compiler
 from pipelines.consortium import consortium_training, consortium_training_3
 from pipelines.direct import direct
 from pipelines.intersection import intersection
+from pipelines.prediction import direct_prediction, prediction
 from pipelines.training import training
 
-PIPELINES = (direct, intersection, training, consortium_training, consortium_training_3)
+PIPELINES = (
+    direct,
+    intersection,
+    training,
+    prediction,
+    direct_prediction,
+    consortium_training,
+    consortium_training_3,
+)
 COMPILED = Path(__file__).parent / "compiled"
 
 

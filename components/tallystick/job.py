@@ -31,7 +31,7 @@ KEYS = ("session", "pipeline", "parties", "dealer", "params")
 SUPERVISED = frozenset({"party", "session", "consortium", "identity"})
 # The parameters that hold a path, which a job file gives relative to itself; and the mappings that
 # hold some.
-PATHS = frozenset({"data", "checkpoints"})
+PATHS = frozenset({"data", "checkpoints", "trained", "prepared", "model_file", "class_names"})
 PATHS_WITHIN = {"images": frozenset({"labels", "folder"})}
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Where a pod finds its party's tables.
@@ -206,6 +206,6 @@ def paths(
 
 def _is_path(name: str, entry: str, paths: Set[str]) -> bool:
     """Say whether a parameter holds a path: a model may be a name, and anything an address."""
-    if name == "model":
+    if name in ("model", "architecture"):
         return ".py:" in entry
     return name in paths and bool(entry) and not ADDRESS.match(entry)

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ INPUTS = {
     "train": {"shares": "shares"},
     "evaluate": {"shares": "shares", "trained": "trained"},
     "export": {"trained": "trained"},
+    "predict": {},
 }
 OUTPUTS = {
     "psi": {"aligned": "aligned"},
@@ -35,6 +36,7 @@ OUTPUTS = {
     "train": {"trained": "trained"},
     "evaluate": {"report": "report.html"},
     "export": {"exported": "exported"},
+    "predict": {"predictions": "predictions"},
 }
 PARAMETERS = {
     "psi": ("id_columns", "min_intersection"),
@@ -49,7 +51,11 @@ PARAMETERS = {
     ),
     "train": ("model", "epochs", "batch_size", "learning_rate", "momentum", "l2", "seed"),
     "evaluate": (),
-    "export": ("export_to",),
+    "export": ("export_to", "agree_to_export"),
+    "predict": (
+        *("receiver", "output", "model_owner", "feature_shape", "id_columns"),
+        *("trained", "model_file", "architecture", "prepared", "class_names"),
+    ),
 }
 DEFAULTS: Mapping[str, Any] = {
     "id_columns": ["id"],
@@ -66,11 +72,20 @@ DEFAULTS: Mapping[str, Any] = {
     "momentum": 0.8,
     "l2": 0.0,
     "export_to": [],
+    "agree_to_export": True,
+    "output": "class",
+    "model_owner": "",
+    "trained": "",
+    "model_file": "",
+    "feature_shape": [],
+    "architecture": "",
+    "prepared": "",
+    "class_names": "",
 }
 JOIN_TIMEOUT_S = 60
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    ["tests.harness", "mlflow", *(f"tallystick.{step}.step" for step in STEPS)]
+    ["tests.harness", "mlflow", *(f"tallystick.{step}.step" for step in INPUTS)]
 )
 
 
@@ -137,6 +152,7 @@ class Session:
         parties: tuple[str, ...] = (),
         changes: Mapping[str, Mapping[str, Any]] | None = None,
         timeout_s: float = 100,
+        before: Callable[[Path], None] | None = None,
     ) -> dict[str, Side]:
         """Run a step at all parties (or only at some), and wait for all of them.
 
@@ -145,12 +161,17 @@ class Session:
             parties: who takes part; all by default.
             changes: arguments of single parties.
             timeout_s: a step that takes longer is stuck.
+            before: called in each party's process, with the party's folder.
         """
         sides = {
             party: _processes.Process(
                 target=_side,
                 args=(step, self._arguments(step, party, (changes or {}).get(party, {}))),
-                kwargs={"folder": str(self.of(party)), "store": str(self.site.empty_store)},
+                kwargs={
+                    "folder": str(self.of(party)),
+                    "store": str(self.site.empty_store),
+                    "before": before,
+                },
             )
             for party in parties or self.parties
         }
@@ -189,7 +210,14 @@ class Session:
         }
 
 
-def _side(step: str, arguments: dict[str, Any], *, folder: str, store: str) -> None:
+def _side(
+    step: str,
+    arguments: dict[str, Any],
+    *,
+    folder: str,
+    store: str,
+    before: Callable[[Path], None] | None,
+) -> None:
     log = os.open(f"{folder}/{step}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -199,6 +227,8 @@ def _side(step: str, arguments: dict[str, Any], *, folder: str, store: str) -> N
     os.chdir(folder)
     if not Path("mlflow.db").exists():
         shutil.copy(store, "mlflow.db")
+    if before is not None:
+        before(Path(folder))
     importlib.import_module(f"tallystick.{step}.step").run(arguments)
 
 

@@ -16,6 +16,8 @@ REQUIRED = {
     "direct": {"party", "session", "data", "layout", "label"},
     "intersection": {"party", "session", "data", "id_columns"},
     "training": {"party", "session", "data", "id_columns", "label"},
+    "prediction": {"party", "session", "data", "id_columns", "receiver"},
+    "direct-prediction": {"party", "session", "receiver"},
     "consortium-training": {"session", "data_1", "data_2", "id_columns", "label"},
     "consortium-training-3": {"session", "data_1", "data_2", "data_3", "id_columns", "label"},
 }

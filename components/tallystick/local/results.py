@@ -19,6 +19,7 @@ ROWS = "rows_matched"
 REPORT = "*/evaluate/report"
 MODEL = "*/export/exported"
 ALIGNED = "*/psi/aligned/aligned.parquet"
+PREDICTIONS = "*/predict/predictions/predictions.parquet"
 # A job of these steps alone is done for the sake of the aligned table.
 MATCHING_STEPS = {"psi"}
 
@@ -105,6 +106,8 @@ def _publish_party(job: Job, record: Record, folder: Path, party: str) -> None:
     if steps.keys() == MATCHING_STEPS:
         for table in (folder / "pipeline").glob(ALIGNED):
             shutil.copyfile(table, folder / "aligned.parquet")
+    for table in (folder / "pipeline").glob(PREDICTIONS):
+        shutil.copyfile(table, folder / "predictions.parquet")
     receivers = job.arguments(party).get("export_to")
     if isinstance(receivers, list) and party in receivers:
         for model in (folder / "pipeline").glob(MODEL):

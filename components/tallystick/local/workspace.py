@@ -25,6 +25,7 @@ PARTY_FILES = (
     "reveals.json",
     "report.html",
     "aligned.parquet",
+    "predictions.parquet",
     "mlflow.db",
     "mlartifacts",
     ".tmp",

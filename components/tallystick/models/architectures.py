@@ -39,14 +39,14 @@ def short(name: str) -> str:
 
 
 def build(
-    name: str, feature_shape: tuple[int, ...], outputs: int, seed: int
+    name: str, feature_shape: tuple[int, ...], outputs: int | None, seed: int
 ) -> tuple[Graph, dict[str, Tensor]]:
     """Return a network's graph and its initial parameters, float64.
 
     Args:
         name: one of ``NETWORKS``, or a user's own class.
         feature_shape: of one row.
-        outputs: scores of one row that the label needs.
+        outputs: scores of one row that the label needs; None for a user's own class if any will do.
         seed: agreed and public; the same seed gives the same weights.
 
     Raises:
@@ -54,9 +54,9 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = NETWORKS[name](feature_shape, outputs) if name in NETWORKS else _own(name)
+        module = NETWORKS[name](feature_shape, outputs or 1) if name in NETWORKS else _own(name)
     graph, parameters = convert(module, feature_shape)
-    if graph.outputs != outputs:
+    if outputs is not None and graph.outputs != outputs:
         raise ConfigError(
             f"the model {short(name)} gives {graph.outputs} scores for each row, and the label "
             f"needs {outputs}: one for each class, or a single one for two classes or a number"

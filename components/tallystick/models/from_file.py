@@ -79,7 +79,9 @@ def _read(
 
         return from_export.read(path, feature_shape)
     state = _safetensors(path) if suffix == ".safetensors" else _state_dict(path)
-    outputs = _outputs(path, state)
+    outputs = None
+    if not architectures.is_own(architecture):
+        outputs = _outputs(path, architecture, feature_shape, state)
     graph, parameters = architectures.build(architecture, feature_shape, outputs, seed=0)
     return graph, _matched(path, architecture, graph, parameters, state)
 
@@ -116,12 +118,17 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _outputs(path: Path, state: Mapping[str, Tensor]) -> int:
-    """Return how many scores the last layer gives: its bias is the last of the state's vectors."""
-    widths = [len(value) for value in state.values() if value.dim() in (1, 2) and len(value)]
-    if not widths:
-        raise DataError(f"{path.name} holds no layer that gives scores")
-    return widths[-1]
+def _outputs(
+    path: Path, architecture: str, feature_shape: Shape, state: Mapping[str, Tensor]
+) -> int:
+    """Return how many scores the network's last layer has weights for."""
+    graph, _ = architectures.build(architecture, feature_shape, 2, seed=0)
+    last = [node.parameters["weight"] for node in graph.nodes if "weight" in node.parameters][-1]
+    if last not in state or not len(state[last]):
+        raise ConfigError(
+            f"{path.name} does not hold the weights of {architecture}: {last} is missing"
+        )
+    return len(state[last])
 
 
 def _matched(
