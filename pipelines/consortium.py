@@ -44,6 +44,7 @@ def consortium_training(
     seed: int = 0,
     min_intersection: int = 10,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
+    agree_to_export: bool = False,
     party_1: str = "alice",
     identity_secret_1: str = "alice-identity",
     consortium_config_1: str = "alice-consortium",
@@ -78,6 +79,7 @@ def consortium_training(
         seed: Decides which rows are held out and the order of the batches.
         min_intersection: Stop, and write nothing, when fewer rows than this match.
         export_to: Names of the parties that the model is opened to; with none it stays shared.
+        agree_to_export: Whether all parties have agreed that they learn the model.
         party_1: Name of the first party, as the consortium file spells it.
         identity_secret_1: Name of the Secret with the first party's tls.key and tls.crt.
         consortium_config_1: Name of the ConfigMap with the first party's consortium.yaml.
@@ -96,6 +98,7 @@ def consortium_training(
     joint = {"session": session, "id_columns": id_columns, "label": label, "model": model}
     joint |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     joint |= {"test_fraction": test_fraction, "seed": seed, "export_to": export_to}
+    joint |= {"agree_to_export": agree_to_export}
     joint |= {"min_intersection": min_intersection, "join_timeout_s": join_timeout_s}
     joint |= {"cpu_limit": cpu_limit, "memory_limit": memory_limit, "image": image}
     side_by_side(
@@ -135,6 +138,7 @@ def consortium_training_3(
     seed: int = 0,
     min_intersection: int = 10,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
+    agree_to_export: bool = False,
     party_1: str = "alice",
     identity_secret_1: str = "alice-identity",
     consortium_config_1: str = "alice-consortium",
@@ -175,6 +179,7 @@ def consortium_training_3(
         seed: Decides which rows are held out and the order of the batches.
         min_intersection: Stop, and write nothing, when fewer rows than this match.
         export_to: Names of the parties that the model is opened to; with none it stays shared.
+        agree_to_export: Whether all parties have agreed that they learn the model.
         party_1: Name of the first party, as the consortium file spells it.
         identity_secret_1: Name of the Secret with the first party's tls.key and tls.crt.
         consortium_config_1: Name of the ConfigMap with the first party's consortium.yaml.
@@ -198,6 +203,7 @@ def consortium_training_3(
     joint = {"session": session, "id_columns": id_columns, "label": label, "model": model}
     joint |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     joint |= {"test_fraction": test_fraction, "seed": seed, "export_to": export_to}
+    joint |= {"agree_to_export": agree_to_export}
     joint |= {"min_intersection": min_intersection, "join_timeout_s": join_timeout_s}
     joint |= {"cpu_limit": cpu_limit, "memory_limit": memory_limit, "image": image}
     side_by_side(

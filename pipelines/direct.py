@@ -60,6 +60,9 @@ def direct(
     threshold_rule: str = "youden",
     min_count: int = 10,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
+    agree_to_export: bool = False,
+    formats: list[str] = ["state_dict", "safetensors", "onnx"],  # noqa: B006
+    register_as: str = "",
     join_timeout_s: int = 300,
     identity_secret: str = "tallystick-identity",
     consortium_config: str = "tallystick-consortium",
@@ -78,8 +81,8 @@ def direct(
     their labels there.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data, reading, checkpoints and what stands from join_timeout_s on, and
-    with layout vertical also preparation and images.
+    values but for party, data, reading, checkpoints, agree_to_export, formats, register_as and what
+    stands from join_timeout_s on, and with layout vertical also preparation and images.
 
     Args:
         party: The name of the party that submits this run, as the consortium file spells it.
@@ -139,6 +142,11 @@ def direct(
         threshold_rule: How a second threshold is picked from the curve: youden or f1.
         min_count: The least number of rows that an opened total of the evaluation may speak of.
         export_to: Names of the parties that the model is opened to; with none it stays shared.
+        agree_to_export: Whether this party agrees that they learn the model; without every party's
+            consent nobody does.
+        formats: What is written at this party, if it learns the model: some of state_dict,
+            safetensors, onnx, sklearn, mlflow.
+        register_as: Name in this party's MLflow registry, with mlflow among the formats; or empty.
         join_timeout_s: How long each task waits for the other parties to come, in seconds.
         identity_secret: Name of the Kubernetes Secret with this party's tls.key and tls.crt.
         consortium_config: Name of the ConfigMap with consortium.yaml, and with mlflow-tracking-uri
@@ -228,4 +236,13 @@ def direct(
             **joint,
         )
     )
-    secure(export(trained=trained, export_to=export_to, **joint))
+    secure(
+        export(
+            trained=trained,
+            export_to=export_to,
+            agree_to_export=agree_to_export,
+            formats=formats,
+            register_as=register_as,
+            **joint,
+        )
+    )

@@ -20,7 +20,8 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from tallystick.runtime import events, life
 from tallystick.runtime.errors import ConfigError, TallystickError
 
 EXPERIMENT = "tallystick"
+MODEL = "model"
 ERROR_TAG = "tallystick.error"
 PARENT_TAG = "mlflow.parentRunId"
 
@@ -86,6 +88,18 @@ class Run:
     def json(self, filename: str, value: object) -> None:
         """Store a JSON value as a file of the run."""
         self.text(filename, json.dumps(value, indent=2) + "\n")
+
+    def model(self, folder: Path, register_as: str = "") -> None:
+        """Store a model that :func:`write_pyfunc` wrote, and register it under a name, if any."""
+        self._call("log_artifacts", str(folder), MODEL)
+        if register_as and self._client:
+            with self._tolerating_failure():
+                if not self._client.search_registered_models(f"name = '{register_as}'"):
+                    self._client.create_registered_model(register_as)
+                run = self._client.get_run(self._run_id)
+                self._client.create_model_version(
+                    register_as, f"{run.info.artifact_uri}/{MODEL}", self._run_id
+                )
 
     def close(self, error: BaseException | None = None) -> None:
         """Mark the run and the step as finished, or as failed for ``error``."""
@@ -198,6 +212,47 @@ def metrics(uri: str, *, session: str, party: str) -> dict[str, float]:
     return dict(sorted(run.data.metrics.items()))
 
 
+def write_pyfunc(
+    folder: Path,
+    data: Path,
+    *,
+    names: Sequence[str],
+    shape: Sequence[int],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a model as MLflow's pyfunc, with a signature and an example of noughts.
+
+    Args:
+        folder: made by this; what ``mlflow.pyfunc.load_model`` takes.
+        data: the folder that :mod:`tallystick.models.serving` reads.
+        names: of the features of a row; none where a row is an array.
+        shape: of one row.
+        metadata: JSON values that stand in ``MLmodel``.
+    """
+    import numpy as np
+    import pandas as pd
+
+    _quiet()
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    example: Any = np.zeros((1, *shape), dtype=np.float32)
+    inputs: Any = Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))])
+    if names:
+        example = pd.DataFrame(np.zeros((1, len(names))), columns=list(names))
+        inputs = Schema([ColSpec("double", name) for name in names])
+    mlflow.pyfunc.save_model(
+        str(folder),
+        loader_module="tallystick.models.serving",
+        data_path=str(data),
+        signature=ModelSignature(inputs=inputs),
+        input_example=example,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("tallystick", "torch", "mlflow")],
+        metadata=dict(metadata),
+    )
+
+
 def store() -> str:
     """Return the address that runs go to."""
     # Absolute, for MLflow remembers stores by address, and a process may change its folder.
@@ -206,8 +261,7 @@ def store() -> str:
 
 def _connect(uri: str) -> Any:
     """Return an MlflowClient whose store is ready: a fresh database has its tables."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _quiet()
     if database := _database(uri):
         # MLflow tries for minutes to open one that cannot be, as in a pod's read-only folder.
         database.parent.mkdir(parents=True, exist_ok=True)
@@ -239,6 +293,11 @@ def _search(client: Any, experiments: list[str], tags: Mapping[str, str]) -> lis
             order_by=["attributes.start_time DESC"],
         )
     ]
+
+
+def _quiet() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _place(client: Any, uri: str) -> tuple[str, str | None]:

@@ -162,7 +162,8 @@ def test_only_the_named_party_gets_the_model(svm: Trained, regression: Trained) 
     for trained, receiver in ((svm, "alice"), (regression, "carol")):
         for party in trained.session.parties:
             exported = {path.name for path in (trained.session.of(party) / "exported").iterdir()}
-            opened = {"state_dict.pt", "coefficients.json"} if party == receiver else set()
+            opened = {"state_dict.pt", "coefficients.json", "model.json", "model.onnx"}
+            opened = opened | {"model.safetensors"} if party == receiver else set()
             assert exported == {"manifest.json"} | opened
             (reveal,) = trained.finished[party]["reveals"]
             assert reveal["to"] == [receiver]

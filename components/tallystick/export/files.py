@@ -1,48 +1,90 @@
-"""The files of an opened linear model, for people's own tools.
+"""The files of an opened model, for people's own tools.
 
-::
-
-    state_dict.pt        a PyTorch state_dict of Linear(F, 1): torch.load(path, weights_only=True)
-    coefficients.json    scikit-learn's names: coef_, intercept_, feature_names_in_, classes_
+===========  ===================  ===============================================================
+format       file                 read by
+===========  ===================  ===============================================================
+always       model.json           people: architecture, features, label, provenance
+always       coefficients.json    of a linear model: scikit-learn's names for its coefficients
+state_dict   state_dict.pt        torch.load(path, weights_only=True); of a linear model it is that
+                                  of Linear(F, 1)
+safetensors  model.safetensors    safetensors.torch.load_file
+onnx         model.onnx           onnxruntime: features to scores
+sklearn      model.skops          skops.io.load: the estimator of a linear model
+mlflow       mlflow_model/        mlflow.pyfunc.load_model: features to probabilities or numbers
+===========  ===================  ===============================================================
 """
 
 import json
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from tallystick.models.artifact import SharedModel
-from tallystick.models.linear import CLASSIFIERS, INTERCEPT
+from tallystick import tracking
+from tallystick.models.finished import PARAMETERS, FinishedModel
+from tallystick.models.linear import INTERCEPT
 
+FORMATS = ("state_dict", "safetensors", "onnx", "sklearn", "mlflow")
 STATE_DICT = "state_dict.pt"
 COEFFICIENTS = "coefficients.json"
+ONNX = "model.onnx"
+SKOPS = "model.skops"
+MLFLOW = "mlflow_model"
 
 
-def write_linear(folder: Path, model: SharedModel, weights: Tensor) -> None:
-    """Write both files.
+def write(folder: Path, model: FinishedModel, formats: Sequence[str]) -> None:
+    """Write the files of some formats, and what is always written.
 
     Args:
         folder: there already.
-        model: what everybody may know of it.
-        weights: float64 [F + 1, 1], the intercept last.
+        model: the opened model.
+        formats: some of ``FORMATS``; sklearn is left out where the model is not linear.
     """
-    coefficients, intercept = weights[:-1, 0], weights[-1]
-    state_dict = {"weight": coefficients[None].float(), "bias": intercept.float()}
-    torch.save(state_dict, folder / STATE_DICT)
-    joint = model.manifest.joint
+    model.write(folder)
+    if model.is_linear:
+        _coefficients(folder, model)
+    if "state_dict" in formats:
+        state = {name: value.float().clone() for name, value in model.parameters.items()}
+        torch.save(state, folder / STATE_DICT)
+    if "onnx" in formats:
+        from tallystick.models import to_onnx
+
+        properties = {"provenance": model.provenance, "label": model.known["label"]}
+        to_onnx.write(folder / ONNX, model.graph, model.parameters, properties)
+    if "sklearn" in formats and model.is_linear:
+        from tallystick.models import to_sklearn
+
+        to_sklearn.write(folder / SKOPS, model)
+    if "mlflow" in formats:
+        with tempfile.TemporaryDirectory(dir=folder) as data:
+            model.write(Path(data))
+            tracking.write_pyfunc(
+                folder / MLFLOW,
+                Path(data),
+                names=model.features if len(model.graph.feature_shape) == 1 else (),
+                shape=model.graph.feature_shape,
+                metadata={"provenance": dict(model.provenance)},
+            )
+    if "safetensors" not in formats:
+        (folder / PARAMETERS).unlink()
+
+
+def _coefficients(folder: Path, model: FinishedModel) -> None:
+    coefficients = model.parameters["weight"].double()
+    intercept = model.parameters["bias"].double()
     content = {
-        "model": model.name,
+        "model": model.known["model"],
         "feature_names_in_": model.features,
-        "coef_": [coefficients.tolist()],
+        "coef_": coefficients.tolist(),
         "intercept_": intercept.tolist(),
         "coefficients": {
-            **dict(zip(model.features, coefficients.tolist(), strict=True)),
+            **dict(zip(model.features, coefficients[0].tolist(), strict=True)),
             INTERCEPT: float(intercept),
         },
-        "standardised": joint["standardised"],
-        "label": joint["label"],
+        "standardised": model.known["standardised"],
+        "label": model.known["label"],
     }
-    if model.name in CLASSIFIERS:
+    if model.kind == "binary":
         content["classes_"] = [0, 1]
     (folder / COEFFICIENTS).write_text(json.dumps(content, indent=2) + "\n")

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from tallystick import tracking
-from tallystick.export import files
+from tallystick.export import consent, files
 from tallystick.models import artifact
-from tallystick.models.linear import WEIGHTS
+from tallystick.models.artifact import SharedModel
+from tallystick.models.finished import FinishedModel, shapes
 from tallystick.runtime import life
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.consortium import Consortium
@@ -23,8 +27,28 @@ class Config(StepConfig):
     """The artifact of the train step."""
     export_to: tuple[str, ...]
     """The parties that learn the model; with none it stays shared."""
+    agree_to_export: bool
+    """Whether this party agrees that they do."""
+    formats: tuple[str, ...] = ("state_dict", "safetensors", "onnx")
+    """What is written where this party learns it."""
+    register_as: str = ""
+    """Its name in this party's MLflow registry; empty for none."""
     exported: Path
     """Where the opened model is written."""
+
+    LOCAL = StepConfig.LOCAL | {"agree_to_export", "formats", "register_as"}
+
+    def __post_init__(self) -> None:
+        """Check what may be asked for."""
+        StepConfig.__post_init__(self)
+        self.require(
+            set(self.formats) <= set(files.FORMATS), "formats", f"some of {list(files.FORMATS)}"
+        )
+        self.require(
+            not self.register_as or "mlflow" in self.formats,
+            "register_as",
+            "empty unless formats has mlflow",
+        )
 
 
 @life.step("export")
@@ -43,14 +67,16 @@ def run(config: Config) -> int:
         session.agree(model.manifest)
         opened = None
         if receivers:
-            weights = session.engine.from_share(model.parameter(WEIGHTS))
-            opened = session.ledger.reveal(
-                weights, "parameters of the model", why="the job names who gets it", to=receivers
-            )
+            consent.require(session, config.agree_to_export, receivers)
+            opened = _open(session, model, receivers)
         folder = session.output(config.exported)
         folder.mkdir(parents=True, exist_ok=True)
         if opened is not None:
-            files.write_linear(folder, model, opened)
+            history = session.history(model.manifest.history)
+            finished = FinishedModel.of(model, opened, history)
+            files.write(folder, finished, config.formats)
+            if "mlflow" in config.formats:
+                log.model(folder / files.MLFLOW, config.register_as)
         Manifest(
             kind="export",
             session=session.name,
@@ -62,6 +88,16 @@ def run(config: Config) -> int:
         ).write(folder)
         log.json("reveals/export.json", session.ledger.as_json())
     return len(receivers)
+
+
+def _open(session: Session, model: SharedModel, receivers: tuple[str, ...]) -> Tensor | None:
+    shares = [model.parameter(name).reshape(-1) for name in shapes(model)]
+    return session.ledger.reveal(
+        session.engine.from_share(torch.cat(shares)),
+        "parameters of the model",
+        why="the job names who gets it, and every party agreed",
+        to=receivers,
+    )
 
 
 def _receivers(config: Config) -> tuple[str, ...]:

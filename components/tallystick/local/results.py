@@ -20,6 +20,8 @@ REPORT = "*/evaluate/report"
 MODEL = "*/export/exported"
 ALIGNED = "*/psi/aligned/aligned.parquet"
 PREDICTIONS = "*/predict/predictions/predictions.parquet"
+TRAINED = "*/train/trained"
+PREPARATION = "*/encode/shares/preparation.json"
 # A job of these steps alone is done for the sake of the aligned table.
 MATCHING_STEPS = {"psi"}
 
@@ -108,6 +110,11 @@ def _publish_party(job: Job, record: Record, folder: Path, party: str) -> None:
             shutil.copyfile(table, folder / "aligned.parquet")
     for table in (folder / "pipeline").glob(PREDICTIONS):
         shutil.copyfile(table, folder / "predictions.parquet")
+    for model in (folder / "pipeline").glob(TRAINED):
+        shutil.copytree(model, folder / "trained")
+    for preparation in (folder / "pipeline").glob(PREPARATION):
+        (folder / "prepared").mkdir()
+        shutil.copyfile(preparation, folder / "prepared" / preparation.name)
     receivers = job.arguments(party).get("export_to")
     if isinstance(receivers, list) and party in receivers:
         for model in (folder / "pipeline").glob(MODEL):

@@ -21,6 +21,8 @@ PARTY_FILES = (
     "pipeline",
     "logs",
     "model",
+    "trained",
+    "prepared",
     "metrics.json",
     "reveals.json",
     "report.html",

@@ -49,8 +49,8 @@ def predict(
             state_dict); empty elsewhere.
         architecture: Name of the network, or file.py:Class, where the model's file is a state_dict.
         feature_shape: The shape of one row where a party owns the model, such as 3, 224, 224.
-        prepared: Path of this party's shares artifact from encode, by whose preparation.json new
-            rows are prepared; empty if its rows are numbers that need none.
+        prepared: Path of the folder with this party's preparation.json (its shares artifact from
+            encode), by which new rows are prepared; empty if its rows are numbers that need none.
         class_names: Path of a text file at the receiver with a name for each class, one a line.
         id_columns: Names of the columns that identify a row; the receiver's stand in its result.
         consortium: Path of the consortium file: who takes part, where, by which certificate.

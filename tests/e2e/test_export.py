@@ -1,0 +1,271 @@
+"""Export: to whom all agree, in formats that give the predictions of the shared model."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from sklearn.datasets import load_breast_cancer, load_digits
+from skops import io
+from tallystick.models import artifact, from_file
+from tallystick.models.from_torch import convert
+from tallystick.models.linear import WEIGHTS
+from tallystick.models.networks import NETWORKS
+from tallystick.runtime.engine import encode
+from tallystick.runtime.manifest import Manifest
+from torch import Tensor
+
+from tests.e2e import steps
+
+pytestmark = pytest.mark.timeout(300)
+FORMATS = ["state_dict", "safetensors", "onnx", "sklearn", "mlflow"]
+TOLERANCE = 0.002
+"""Of a score: parameters have 16 bits after the point, and so has what is computed on shares."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[steps.Site]:
+    with steps.site(tmp_path_factory.mktemp("two"), parties=2) as site:
+        yield site
+
+
+class Bundle:
+    """A shared model, as train would have left it; and rows to predict for, at alice."""
+
+    def __init__(
+        self,
+        site: steps.Site,
+        folder: Path,
+        name: str,
+        parameters: Mapping[str, Tensor],
+        rows: np.ndarray,
+        **joint: Any,
+    ) -> None:
+        self.session = steps.Session(
+            site, folder, name, {"receiver": "bob", "output": "score", "id_columns": []}
+        )
+        self.rows = rows
+        generator = torch.Generator().manual_seed(1)
+        masks = {
+            key: torch.randint(-(2**62), 2**62, value.shape, generator=generator)
+            for key, value in parameters.items()
+        }
+        for rank, party in enumerate(self.session.parties):
+            self.session.of(party).mkdir(parents=True)
+            shares = {k: encode(v) - masks[k] if rank else masks[k] for k, v in parameters.items()}
+            manifest = Manifest(
+                kind=artifact.KIND,
+                session=name,
+                party=party,
+                rank=rank,
+                parties=self.session.parties,
+                joint={
+                    "columns": [],
+                    "feature_shape": list(rows.shape[1:]),
+                    "standardised": True,
+                    "architecture": None,
+                    **joint,
+                },
+                history=({"step": "train", "session": name, "reveals": []},),
+            )
+            artifact.write(self.session.of(party) / "trained", shares, manifest)
+        np.save(self.session.of("alice") / "rows.npy", rows)
+        self.data = self.session.of("alice") / "rows.npy"
+        if rows.ndim == 2:
+            self.data = self.session.of("alice") / "rows.csv"
+            pd.DataFrame(rows).add_prefix("c").to_csv(self.data, index=False)
+
+    def export(self, **changes: Any) -> dict[str, steps.Side]:
+        parameters = {"export_to": ["bob"], "formats": FORMATS, **changes}
+        return self.session.run("export", changes=dict.fromkeys(self.session.parties, parameters))
+
+    def scores(self) -> np.ndarray:
+        """What predict gives for the rows."""
+        changes = {p: {"trained": str(self.session.of(p) / "trained")} for p in ("alice", "bob")}
+        changes["alice"]["data"] = str(self.data)
+        sides = self.session.run("predict", changes=changes)
+        assert all(side.exit_code == 0 for side in sides.values()), sides["bob"].log
+        table = pd.read_parquet(self.session.of("bob") / "predictions" / "predictions.parquet")
+        found: np.ndarray = table.drop(columns="row").to_numpy()
+        return found
+
+    @property
+    def exported(self) -> Path:
+        return self.session.of("bob") / "exported"
+
+
+def exported(bundle: Bundle) -> tuple[Bundle, np.ndarray]:
+    for party, side in bundle.export().items():
+        assert side.exit_code == 0, f"{party}:\n{side.log}"
+    return bundle, bundle.scores()
+
+
+@pytest.fixture(scope="module")
+def network(
+    site: steps.Site, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Bundle, np.ndarray]:
+    torch.manual_seed(2)
+    module = NETWORKS["tfe_network_b"]((1, 16, 16), 10)
+    digits = np.kron(load_digits().images[:24, None] / 16, np.ones((2, 2)))
+    module(torch.from_numpy(digits).float())  # gives the normalisations statistics
+    graph, parameters = convert(module, (1, 16, 16))
+    bundle = Bundle(
+        site,
+        tmp_path_factory.mktemp("network"),
+        "digits",
+        parameters,
+        digits,
+        model="tfe_network_b",
+        architecture=graph.as_json(),
+        label={"name": "digit", "owner": "bob", "kind": "classes", "classes": 10},
+    )
+    return exported(bundle)
+
+
+@pytest.fixture(scope="module")
+def regression(
+    site: steps.Site, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Bundle, np.ndarray]:
+    data = load_breast_cancer()
+    rows = ((data.data - data.data.mean(0)) / data.data.std(0))[:50, :4]
+    weights = torch.tensor([[0.5], [-1.25], [2.0], [0.125], [-0.75]], dtype=torch.float64)
+    bundle = Bundle(
+        site,
+        tmp_path_factory.mktemp("linear"),
+        "logistic",
+        {WEIGHTS: weights},
+        rows,
+        model="logistic_regression",
+        columns=[{"name": f"alice.c{k}", "owner": "alice"} for k in range(4)],
+        label={"name": "y", "owner": "bob", "kind": "binary", "classes": 2},
+    )
+    return exported(bundle)
+
+
+def test_torch_and_safetensors_give_the_scores_of_the_shared_network(
+    network: tuple[Bundle, np.ndarray],
+) -> None:
+    bundle, scores = network
+    states = [
+        torch.load(bundle.exported / "state_dict.pt", weights_only=True),
+        load_file(bundle.exported / "model.safetensors"),
+    ]
+    for state in states:
+        module = NETWORKS["tfe_network_b"]((1, 16, 16), 10).eval()
+        module.load_state_dict(state, strict=False)
+        with torch.no_grad():
+            found = module(torch.from_numpy(bundle.rows).float()).numpy()
+        np.testing.assert_allclose(found, scores, rtol=0, atol=TOLERANCE)
+
+
+def onnx_scores(bundle: Bundle) -> np.ndarray:
+    session = onnxruntime.InferenceSession(bundle.exported / "model.onnx")
+    (found,) = session.run(None, {"features": bundle.rows.astype(np.float32)})
+    return np.asarray(found)
+
+
+def test_onnxruntime_gives_the_scores_of_the_shared_models(
+    network: tuple[Bundle, np.ndarray], regression: tuple[Bundle, np.ndarray]
+) -> None:
+    for bundle, scores in (network, regression):
+        np.testing.assert_allclose(onnx_scores(bundle), scores, rtol=0, atol=TOLERANCE)
+
+
+def test_an_exported_network_may_be_brought_in_again(network: tuple[Bundle, np.ndarray]) -> None:
+    from tallystick.models import plain
+
+    bundle, scores = network
+    graph, parameters = from_file.read(bundle.exported / "model.onnx", "", (1, 16, 16))
+    found = plain.run(graph, parameters, torch.from_numpy(bundle.rows)).numpy()
+    np.testing.assert_allclose(found, scores, rtol=0, atol=TOLERANCE)
+
+
+def test_scikit_learns_estimator_gives_the_scores_of_the_shared_model(
+    regression: tuple[Bundle, np.ndarray],
+) -> None:
+    bundle, scores = regression
+    assert io.get_untrusted_types(file=bundle.exported / "model.skops") == []
+    estimator = io.load(bundle.exported / "model.skops")
+    table = pd.DataFrame(bundle.rows, columns=[f"alice.c{k}" for k in range(4)])
+    np.testing.assert_allclose(
+        estimator.decision_function(table), scores[:, 0], rtol=0, atol=TOLERANCE
+    )
+    state = torch.load(bundle.exported / "state_dict.pt", weights_only=True)
+    np.testing.assert_allclose(estimator.coef_, state["weight"], atol=1e-6)
+
+
+_FRESH = """
+import sys, mlflow.pyfunc, numpy as np, pandas as pd
+path, rows, columns, out = sys.argv[1:]
+rows = np.load(rows)
+model = mlflow.pyfunc.load_model(path)
+if columns:
+    rows = pd.DataFrame(rows, columns=columns.split(","))
+np.save(out, model.predict(rows if columns else rows.astype(np.float32)))
+"""
+
+
+@pytest.mark.parametrize("fixture", ["network", "regression"])
+def test_mlflows_model_predicts_in_a_fresh_process(
+    fixture: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bundle, scores = request.getfixturevalue(fixture)
+    columns = ",".join(f"alice.c{k}" for k in range(4)) if fixture == "regression" else ""
+    rows = bundle.session.of("alice") / "rows.npy"
+    arguments = [bundle.exported / "mlflow_model", rows, columns, tmp_path / "found.npy"]
+    command = [sys.executable, "-W", "ignore", "-c", _FRESH, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    raw = torch.tensor(scores)
+    expected = raw.softmax(1) if fixture == "network" else raw[:, 0].sigmoid()
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_where_a_model_comes_from_travels_with_it(network: tuple[Bundle, np.ndarray]) -> None:
+    bundle, _ = network
+    written = json.loads((bundle.exported / "model.json").read_text())["provenance"]
+    with safe_open(bundle.exported / "model.safetensors", "pt") as file:
+        in_tensors = json.loads(file.metadata()["provenance"])
+    model = onnx.load(bundle.exported / "model.onnx")
+    in_onnx = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert written == in_tensors == in_onnx["provenance"]
+    assert written["parties"] == ["alice", "bob"]
+    train, export = written["history"]
+    assert (train["step"], export["step"]) == ("train", "export")
+    (reveal,) = export["reveals"]
+    assert (reveal["to"], reveal["count"]) == (["bob"], sum(p.numel() for p in _all(bundle)))
+    example = bundle.exported / "mlflow_model" / "input_example.json"
+    assert not np.any(json.loads(example.read_text()))
+
+
+def _all(bundle: Bundle) -> list[Tensor]:
+    return [*load_file(bundle.exported / "model.safetensors").values()]
+
+
+def test_without_a_partys_consent_nobody_learns_the_model(
+    regression: tuple[Bundle, np.ndarray], tmp_path: Path
+) -> None:
+    bundle, _ = regression
+    changes = {
+        party: {
+            "export_to": ["bob"],
+            "agree_to_export": party == "bob",
+            "exported": tmp_path / party,
+        }
+        for party in bundle.session.parties
+    }
+    for side in bundle.session.run("export", changes=changes).values():
+        event = side.event("failed")
+        assert event["kind"] == "ConfigError"
+        assert "the model is not opened to bob: 'alice' did not agree" in event["message"]
+    assert not list(tmp_path.iterdir())
