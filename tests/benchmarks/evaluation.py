@@ -1,6 +1,7 @@
 """Time the evaluation of a binary classifier on shares: all metrics, curves and groups.
 
-``python -m tests.benchmarks.evaluation [ROWS]`` prints wall seconds, rounds and megabytes. Two parties and a dealer, one thread each.
+``python -m tests.benchmarks.evaluation [ROWS]`` prints wall seconds, rounds and megabytes. Two
+parties and a dealer, one thread each.
 """
 
 import resource
