@@ -181,7 +181,7 @@ CASES = {
     ),
     "a class that is not listed": Case(
         changed("y", "1"),
-        "label 'y' has 1 more; list all of them",
+        "label 'y' holds 1 values that label_classes does not list",
         error=ConfigError,
         settings={"label_classes": ("0", "2")},
     ),

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from tallystick.encode import label as labels
 from tallystick.encode.label import Label
-from tallystick.runtime.errors import DataError
+from tallystick.runtime.errors import ConfigError, DataError
 
 PLANTED = "planted4711"
 
@@ -47,6 +47,37 @@ def test_several_classes_become_a_place_for_each() -> None:
     assert found.kind == labels.CLASSES
     assert found.classes == ("a", "b", "c")
     assert found.block(slice(1, 4)).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (pa.array([1, 0, 1]), ["0", "1"]),
+        (pa.array([1.0, 0.0, 1.0]), ["0", "1"]),
+        (pa.array([True, False, True]), ["false", "true"]),
+        (pa.array(["b", "a", "b"]), ["a", "b"]),
+    ],
+)
+def test_agreed_classes_decide_the_order_and_need_not_all_be_there(
+    values: pa.Array, classes: list[str]
+) -> None:
+    def places(some: pa.Array, agreed: list[str], kind: str = labels.AUTO) -> list[float]:
+        found = labels.prepare(pa.chunked_array([some]), "y", kind=kind, classes=agreed)
+        assert found.classes == tuple(agreed)
+        return found.values_N.tolist()
+
+    assert places(values, classes) == [1, 0, 1]
+    assert places(values, classes[::-1]) == [0, 1, 0]
+    assert places(values.slice(0, 1), classes) == [1]
+    assert places(values, ["other", *classes], labels.CLASSES) == [2, 1, 2]
+    for kind, agreed, said in (
+        (labels.BINARY, [*classes, "c"], "label_classes lists 3 classes, and this model needs two"),
+        (labels.AUTO, [classes[0], "c"], "label 'y' holds 1 values that label_classes does not"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            places(values, agreed, kind)
+    with pytest.raises(DataError, match="the label 'y' is empty in 1 of 2 rows"):
+        places(pa.array([values[0].as_py(), None]), classes)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Take in a party's rows and check what can be checked, before anybody is dialled."""
 
-from dataclasses import replace
-
 from tallystick.encode import label as labels
 from tallystick.encode import own, schema
 from tallystick.encode.config import Config
@@ -66,6 +64,7 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
         id_columns=config.id_columns,
         label=config.label,
         label_kind=labels.kind_wanted(config.label_kind, config.model),
+        label_classes=config.label_classes,
         group=config.group,
         split_column=config.split_column,
         images=named,
@@ -81,7 +80,9 @@ def _image_rows(config: Config, rules: ImageRules) -> OwnRows:
     features = own.Images(found) if isinstance(found, ImageSet) else own.Nothing(len(found))
     return OwnRows(
         features=features,
-        label=labels.prepare(values, config.label, kind=kind) if values is not None else None,
+        label=labels.prepare(values, config.label, kind=kind, classes=config.label_classes)
+        if values is not None
+        else None,
         group=None,
         times_N=None,
         ids=(),
@@ -89,10 +90,7 @@ def _image_rows(config: Config, rules: ImageRules) -> OwnRows:
 
 
 def _checked(config: Config, rows: OwnRows) -> OwnRows:
-    """Check what depends on the layout, and give the label the classes that are agreed."""
-    label = rows.label
-    if label is not None and label.classes and config.label_classes:
-        label = own.require_spelling(config.label_classes, label, config.label)
+    """Check what depends on the layout."""
     if config.layout == HORIZONTAL:
         if rows.label is not None and rows.label.classes and not config.label_classes:
             raise ConfigError(
@@ -103,4 +101,4 @@ def _checked(config: Config, rows: OwnRows) -> OwnRows:
             raise ConfigError("group is not to be had with layout: horizontal yet; leave it out")
         if isinstance(rows.features, Columns):
             schema.require_summable(rows.features)
-    return replace(rows, label=label)
+    return rows

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tallystick.runtime.errors import DataError
+from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.tables import fitting, preparation
 from tallystick.tables.rules import NumberRule
 
@@ -80,18 +81,29 @@ def kind_wanted(kind: str, model: str) -> str:
     return _KIND_OF_MODEL.get(model, AUTO) if kind == AUTO else kind
 
 
-def prepare(column: pa.ChunkedArray, name: str, *, kind: str, what: str = "label") -> Label:
+def prepare(
+    column: pa.ChunkedArray,
+    name: str,
+    *,
+    kind: str,
+    classes: Sequence[str] = (),
+    what: str = "label",
+) -> Label:
     """Check the column and turn it into numbers.
 
     Args:
         column: all rows of the owner.
         name: the column's.
         kind: "binary", "classes" or "number"; "auto" if its values decide.
+        classes: the classes in their order, as text, where the parties have agreed on them.
         what: what it is called in messages.
 
     Raises:
+        ConfigError: the agreed classes are not those of the label.
         DataError: empty values, too many or too few classes, or no numbers.
     """
+    if classes and kind != NUMBER:
+        return _agreed(column, name, kind, classes)
     if kind == AUTO:
         kind = _guessed(column)
     if kind == NUMBER:
@@ -109,27 +121,49 @@ def prepare(column: pa.ChunkedArray, name: str, *, kind: str, what: str = "label
             f"the {what} {name!r} holds values that are neither finite numbers, text nor booleans; "
             "map it to classes"
         )
-    classes = sorted(set(values))
-    if kind == BINARY and len(classes) != 2:
+    found = sorted(set(values))
+    if kind == BINARY and len(found) != 2:
         raise DataError(
-            f"the label {name!r} has {len(classes)} different values in the rows that are used, "
+            f"the label {name!r} has {len(found)} different values in the rows that are used, "
             "and this model needs exactly two; map it to two classes, or choose a model for more "
             "classes or for numbers, such as linear_regression"
         )
-    if not 2 <= len(classes) <= MOST_CLASSES:
+    if not 2 <= len(found) <= MOST_CLASSES:
         raise DataError(
-            f"the {what} {name!r} has {len(classes)} different values, and must have from 2 to "
+            f"the {what} {name!r} has {len(found)} different values, and must have from 2 to "
             f"{MOST_CLASSES}; map it to fewer classes"
         )
-    return coded(values, classes, BINARY if kind == BINARY else CLASSES)
-
-
-def coded(values: Sequence[Value], classes: Sequence[Value], kind: str) -> Label:
-    """Return a label by the place of each value among the classes."""
-    place = {value: float(number) for number, value in enumerate(classes)}
+    place = {value: float(number) for number, value in enumerate(found)}
     return Label(
-        kind=kind, values_N=np.array([place[value] for value in values]), classes=tuple(classes)
+        kind=BINARY if kind == BINARY else CLASSES,
+        values_N=np.array([place[value] for value in values]),
+        classes=tuple(found),
     )
+
+
+def _agreed(column: pa.ChunkedArray, name: str, kind: str, classes: Sequence[str]) -> Label:
+    """Return a label by the place of each value among the classes that all parties know.
+
+    A party need not have rows of each class.
+    """
+    if kind == BINARY and len(classes) != 2:
+        raise ConfigError(
+            f"label_classes lists {len(classes)} classes, and this model needs two; map the label "
+            "to two classes, or choose a model for more"
+        )
+    texts = preparation.as_categories(column)
+    empty = pc.sum(pc.equal(texts, preparation.MISSING), min_count=0).as_py()
+    if empty and preparation.MISSING not in classes:
+        raise _empty("label", name, empty, len(column))
+    places_N = preparation.places(texts, tuple(classes))
+    if unknown := len(set(texts.filter(pa.array(places_N < 0)).to_pylist())):
+        raise ConfigError(
+            f"the label {name!r} holds {unknown} values that label_classes does not list; list all "
+            "of them, spelt as in the data"
+        )
+    if kind == AUTO:
+        kind = BINARY if len(classes) == 2 else CLASSES
+    return Label(kind=kind, values_N=places_N.astype(np.float64), classes=tuple(classes))
 
 
 def _guessed(column: pa.ChunkedArray) -> str:

@@ -2,7 +2,6 @@
 
 # N = rows of this party, n = rows of one piece, F = this party's features.
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from tallystick.encode import label as labels
 from tallystick.encode.label import Label
 from tallystick.runtime import events
-from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.runtime.errors import DataError
 from tallystick.runtime.progress import Progress
 from tallystick.tables import fitting, preparation
 from tallystick.tables.images import ImageSet
@@ -179,6 +178,7 @@ def of_table(
     id_columns: Sequence[str],
     label: str,
     label_kind: str,
+    label_classes: Sequence[str],
     group: str,
     split_column: str,
     images: Features | None = None,
@@ -191,6 +191,7 @@ def of_table(
         id_columns: the columns that name a row.
         label: the label's column, whether this party holds it or not.
         label_kind: "binary", "classes", "number" or "auto".
+        label_classes: the classes that all parties know; or none.
         group: the group column, whoever holds it; empty if there is none.
         split_column: the column that rows are split by, whoever holds it; or empty.
         images: they stand for all columns, where the rows are images.
@@ -204,7 +205,7 @@ def of_table(
     features = images or Columns(spool, rules, others)
     return OwnRows(
         features=features,
-        label=labels.prepare(spool.column(label), label, kind=label_kind)
+        label=labels.prepare(spool.column(label), label, kind=label_kind, classes=label_classes)
         if label in names
         else None,
         group=labels.prepare(spool.column(group), group, kind=labels.CLASSES, what="group column")
@@ -212,29 +213,6 @@ def of_table(
         else None,
         times_N=_times(spool, split_column) if split_column and split_column in names else None,
         ids=tuple(spool.column(name) for name in id_columns),
-    )
-
-
-def require_spelling(classes: Sequence[str], label: Label, name: str) -> Label:
-    """Return a label whose classes are those that the job lists, in that order.
-
-    Raises:
-        ConfigError: the label has a class that is not listed.
-    """
-    known = [str(value) for value in label.classes]
-    unknown = sum(value not in classes for value in known)
-    if unknown:
-        raise ConfigError(
-            f"label_classes lists {json.dumps(list(classes))}, and the label {name!r} has "
-            f"{unknown} more; list all of them, spelt as in the data"
-        )
-    if label.kind == labels.BINARY and len(classes) != 2:
-        raise ConfigError("label_classes must list two classes for this model")
-    place_K = np.array([classes.index(value) for value in known], dtype=np.float64)
-    return Label(
-        kind=label.kind,
-        values_N=place_K[label.values_N.astype(np.int64)],
-        classes=tuple(classes),
     )
 
 
