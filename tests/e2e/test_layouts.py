@@ -26,7 +26,7 @@ from tallystick.runtime.engine import PRECISION_BITS
 from tallystick.tables import shares
 from tallystick.tables.preparation import Preparation
 
-from tests.e2e import steps
+from tests.e2e import running, steps
 
 pytestmark = pytest.mark.timeout(300)
 ROUNDING = 2.0 ** -(PRECISION_BITS + 1) + 1e-9
@@ -149,11 +149,14 @@ def test_three_parties_with_different_rows_prepare_as_one(
     tables = {party: customers(90 + 40 * rank, rank) for rank, party in enumerate(parties)}
     # Columns in another order are the same columns.
     tables["carol"] = tables["carol"][tables["carol"].columns[::-1]]
+    for party, table in tables.items():
+        table.insert(0, "id", [f"{party} {number}" for number in range(len(table))])
     found = encode(
         three,
         tmp_path,
         tables,
         layout="horizontal",
+        id_columns=["id"],
         preparation=RULES,
         label_classes=["good", "bad"],
         validation_fraction=0.2,
@@ -359,3 +362,22 @@ def test_rows_that_are_not_the_same_are_refused_instead_of_training_on_noise(
         assert words in side.event("failed")["message"]
         assert "planted" not in side.log
         assert not (session.of(party) / "shares").exists()
+
+
+@pytest.mark.slow
+def test_the_job_direct_trains_on_rows_of_two_parties(tmp_path: Path) -> None:
+    data = load_breast_cancer(as_frame=True).frame.sample(frac=1, random_state=3)
+    for party, rows in (("alice", slice(0, 250)), ("bob", slice(250, None))):
+        data.iloc[rows].to_csv(tmp_path / f"{party}.csv", index=False)
+    params = {
+        "id_columns": [],
+        "layout": "horizontal",
+        "label": "target",
+        "label_classes": ["0", "1"],
+        "model": "logistic_regression",
+    }
+    ended = running.run(
+        running.write_job(tmp_path, params=params, pipeline="direct"), tmp_path / "out"
+    )
+    assert ended.exit_code == 0, ended.stdout + ended.stderr
+    assert ended.summary["metrics"]["auc"] > 0.98

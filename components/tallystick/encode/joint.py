@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tallystick.encode import horizontal, schema, sharing, sums
 from tallystick.encode import label as labels
 from tallystick.encode.config import Config
-from tallystick.encode.layout import HORIZONTAL, Holdings, Layout
+from tallystick.encode.layout import HORIZONTAL, Holdings, Layout, refused_together
 from tallystick.encode.own import Columns, OwnRows
 from tallystick.runtime.engine import PRECISION_BITS
 from tallystick.runtime.errors import DataError
@@ -119,10 +119,11 @@ class JointTable:
             horizontal.fit(self._session, features, train_rows, total)
             return
         answers = self._session.exchange({"shape": list(features.shape)})
-        if any(answer.get("shape") != list(features.shape) for answer in answers):
-            raise DataError(
-                "the parties' images are not of one shape; give images.size and images.colour"
-            )
+        with refused_together(self._session):
+            if any(answer.get("shape") != list(features.shape) for answer in answers):
+                raise DataError(
+                    "the parties' images are not of one shape; give images.size and images.colour"
+                )
 
     def _with_units(self, rows: OwnRows, train_rows: NDArray[np.int64]) -> OwnRows:
         """Standardise a number to learn, and note what the manifest says of the label."""

@@ -41,7 +41,9 @@ def run(config: Config) -> int:
             tell_classes=config.tell_classes or bool(config.label_classes),
         )
         row_order = (
-            order.commitment(session, rows) if aligned is None else aligned.joint["row_order"]
+            order.commitment(session, () if config.layout == HORIZONTAL else rows.ids)
+            if aligned is None
+            else aligned.joint["row_order"]
         )
         if drawn is None:
             drawn = _settled_split(config, session, rows, holdings)
