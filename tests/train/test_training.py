@@ -35,9 +35,7 @@ def cancer(rows: int, validation: int = 0) -> Rows:
 
 
 def progress(rows: int) -> Rows:
-    # With this seed no rounding brings an activation of network A to the other side of nought,
-    # where its gradient would be another one.
-    generator = torch.Generator().manual_seed(6)
+    generator = torch.Generator().manual_seed(2)
     features = torch.randn(rows, 6, generator=generator, dtype=torch.float64)
     return Rows(features=features, label=4 * features[:, 0] * features[:, 1], kind="number")
 
@@ -65,7 +63,8 @@ NETWORKS: dict[str, tuple[Rows, dict[str, Any]]] = {
         {"nesterov": True, "momentum": 0.9, "l2": 0.01, "class_weights": [2, 0.5]},
     ),
     "lenet": (flat(digits(96)), {"momentum": 0.5, "feature_shape": [1, 8, 8]}),
-    "tfe_network_a": (progress(96), {}),
+    # At 0.1 its loss rises, and grows whatever rounding has done: plaintext does so as well.
+    "tfe_network_a": (progress(96), {"learning_rate": 0.02}),
 }
 
 

@@ -109,22 +109,32 @@ def _inverse(context: Context, x: Tensor, steps: range) -> tuple[Tensor, Tensor]
     above = _at_least(context, x, [2.0**k for k in steps])
     # 2**-(k+1) for 2**k <= x < 2**(k+1): a public combination of the bits.
     c = _staircase(context, above, [2.0 ** -(k + 1) for k in steps], 2.0 ** -steps[0])
-    (of_u,) = evaluate(context, _times(context, x, c), [_RECIPROCAL], PRECISION_BITS)
-    return _times(context, of_u, c), above[0]
+    of_u = _of_normalised(context, x, c, _RECIPROCAL)
+    return times(context, of_u, c, _NORMAL_BITS), above[0]
+
+
+def _of_normalised(context: Context, x: Tensor, c: Tensor, series: Series) -> Tensor:
+    """Return the series at u = x c, below 1 in magnitude, with more fraction bits than x has."""
+    u = times(context, x, c, 2 * PRECISION_BITS - _NORMAL_BITS)
+    return evaluate(context, u, [series], _NORMAL_BITS)[0]
 
 
 def inv_sqrt(context: Context, x: Tensor) -> Tensor:
     """Return one over the square root."""
     of_u, above = _of_quarters(context, x, _INV_SQRT)
-    return _times(context, of_u, _staircase(context, above, [2.0**-k for k in _ROOTS], 2.0**6))
+    c = _staircase(context, above, [2.0**-k for k in _ROOTS], 2.0**6)
+    return times(context, of_u, c, _NORMAL_BITS)
 
 
 def sqrt(context: Context, x: Tensor) -> Tensor:
     """Return the square root."""
     of_u, above = _of_quarters(context, x, _SQRT)
-    return _times(context, of_u, _staircase(context, above, [2.0**k for k in _ROOTS], 2.0**-6))
+    c = _staircase(context, above, [2.0**k for k in _ROOTS], 2.0**-6)
+    return times(context, of_u, c, _NORMAL_BITS)
 
 
+_NORMAL_BITS = 22
+"""Fraction bits of what lies between 1/4 and 1, where 16 would leave 14 significant ones."""
 _ROOTS = range(-5, 9)
 """Exponents k: x is brought to u = x / 4**k in [1/4, 1)."""
 
@@ -135,9 +145,8 @@ def _of_quarters(context: Context, x: Tensor, series: Series) -> tuple[Tensor, T
     # Below the domain: as at its rim.
     rise = _plus(context, -x, 4.0 ** (_ROOTS[0] - 1))
     x = x + times(context, _not(context, above[0]), rise)
-    u = _times(context, x, _staircase(context, above, [4.0**-k for k in _ROOTS], 4.0**6))
-    (of_u,) = evaluate(context, u, [series], PRECISION_BITS)
-    return of_u, above
+    c = _staircase(context, above, [4.0**-k for k in _ROOTS], 4.0**6)
+    return _of_normalised(context, x, c, series), above
 
 
 def softmax(context: Context, x: Tensor) -> Tensor:
@@ -192,8 +201,8 @@ def log(context: Context, x: Tensor) -> Tensor:
     shift = _staircase(
         context, above, [(k + 1) * float(np.log(2)) for k in steps], -11 * float(np.log(2))
     )
-    (of_u,) = evaluate(context, _times(context, x, c), [_LOG], PRECISION_BITS)
-    return of_u + shift
+    of_u = _of_normalised(context, x, c, _LOG)
+    return truncate(context, of_u, _NORMAL_BITS - PRECISION_BITS) + shift
 
 
 def _plus(context: Context, x: Tensor, constant: float) -> Tensor:
