@@ -91,6 +91,8 @@ def columns(
         return {"class": pa.array([names[number] for number in classes], pa.string())}
     if label["kind"] == "number":
         values = values * float(label["deviation"]) + float(label["mean"])
+    if output == "probability":
+        values = values.clip(0, 1)  # fixed point may miss the ends by a little
     if values.shape[1] == 1:
         return {output: pa.array(values[:, 0])}
     called = names or [str(number) for number in range(values.shape[1])]
