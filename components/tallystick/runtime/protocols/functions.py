@@ -22,8 +22,8 @@ x to [1/2, 1) or [1/4, 1) by a power of two, found by comparing x with all of th
 series holds. Source: Catrina and Saxena, "Secure Computation with Fixed-Point Numbers", FC 2010,
 with the normalisation done by comparisons, and no iteration after it.
 
-Rounds: sigmoid and tanh 9, softplus 10, exp 15, reciprocal 13 (22 where the sign is not known),
-inv_sqrt and sqrt 13, log 11, softmax of up to 10 values 21.
+Rounds: sigmoid and tanh 9, softplus 10, exp 15, reciprocal 13 (23 where the sign is not known),
+inv_sqrt and sqrt 13, log 12, softmax of up to 10 values 21.
 
 Precision is 16 bits after the point throughout; shares are int64 modulo 2**64.
 """
