@@ -7,7 +7,7 @@ import math
 import sys
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tests.benchmarks import costs, network, ours, stock, stock_training, training
 from tests.benchmarks.operations import OPERATIONS
@@ -54,19 +54,18 @@ def network_table() -> Table:
 def training_table() -> Table:
     """Measure iterations, training steps and inferences of all sides."""
     theirs, mine, spu = stock_training.run(), training.ours(), training.spu() or {}
-    table = Table(
-        "128 rows", "stock, ms", "CPU", "spu, ms", "ours, ms", "CPU", "ratio", "CPU ratio"
-    )
-    table.add_column("our rounds")
+    table = Table(Column("128 rows, ms", no_wrap=True), "stock", "CPU", "spu", "ours", "CPU")
+    for name in ("ratio", "of CPU", "rounds"):
+        table.add_column(name)
     for name in costs.names():
         a, b = theirs[name], mine[name]
         table.add_row(
             name,
-            f"{a.seconds * 1e3:.1f}",
-            f"{a.cpu_seconds * 1e3:.1f}",
-            f"{spu[name].seconds * 1e3:.1f}" if name in spu else "",
-            f"{b.seconds * 1e3:.1f}",
-            f"{b.cpu_seconds * 1e3:.1f}",
+            f"{a.seconds * 1e3:.0f}",
+            f"{a.cpu_seconds * 1e3:.0f}",
+            f"{spu[name].seconds * 1e3:.0f}" if name in spu else "",
+            f"{b.seconds * 1e3:.0f}",
+            f"{b.cpu_seconds * 1e3:.0f}",
             f"{b.seconds / a.seconds:.2f}",
             f"{b.cpu_seconds / a.cpu_seconds:.2f}",
             f"{b.rounds:.0f}",

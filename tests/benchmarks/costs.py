@@ -8,7 +8,7 @@ from typing import Any
 
 ROWS, FEATURES, CLASSES = 128, 100, 10
 SHAPES = {"a": (784,), "b": (1, 28, 28), "c": (1, 28, 28)}
-LINEAR = "logistic regression, an iteration"
+LINEAR = "logistic regression"
 
 
 @dataclass(frozen=True, slots=True)

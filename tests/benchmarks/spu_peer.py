@@ -55,7 +55,7 @@ def main():
     x = rng.standard_normal((ROWS * ITERATIONS, FEATURES)).astype(np.float32)
     y = (x[:, :1] > 0).astype(np.float32)
     each = [spent / ITERATIONS for spent in cost(logistic_regression, x, y)]
-    found = {"logistic regression, an iteration": each}
+    found = {"logistic regression": each}
     for name in "abc":
         init, apply = network(name)[0]
         shape = network(name)[1]
