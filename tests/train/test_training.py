@@ -175,7 +175,7 @@ def test_training_ends_early_and_keeps_the_best_epoch(pair: Place, tmp_path: Pat
 @pytest.mark.parametrize("kind", ["binary", "classes"])
 def test_the_watched_accuracy_is_that_of_the_twin(pair: Place, tmp_path: Path, kind: str) -> None:
     rows = cancer(120, validation=60) if kind == "binary" else digits(160, validation=60)
-    config = {"model": "mlp", "learning_rate": 0.2, "epochs": 1, "watch": "accuracy"}
+    config = {"model": "softmax_regression", "epochs": 1, "watch": "accuracy"}
     room.write(rows, pair, tmp_path)
     training = Training(pair, tmp_path, config)
     training.finish()
