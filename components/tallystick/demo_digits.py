@@ -26,7 +26,7 @@ UNKNOWN = 0.05
 GRAIN = 0.02
 SEED = 7
 TEST_FRACTION = 0.2
-DESCENT = {"epochs": 6, "batch_size": 64, "learning_rate": 0.1, "momentum": 0.8}
+DESCENT = {"epochs": 12, "batch_size": 64, "learning_rate": 0.1, "momentum": 0.8}
 
 
 def job(model: str) -> str:
@@ -80,7 +80,7 @@ def compare(summary: local.Summary, model: str, console: Console) -> None:
         for party in PARTIES
     )
     alice, bob = alice.drop(columns=ID), bob.drop(columns=ID)
-    label = alice.pop(LABEL).to_numpy()
+    label = alice.pop(LABEL).to_numpy(copy=True)
     upper, lower = alice.to_numpy(), bob.to_numpy()
     drawn = Split.read(artifact(summary.folder / PARTIES[0], "encode/shares"), len(label))
     train, test = drawn.train_rows, drawn.test_rows
