@@ -139,7 +139,8 @@ def test_a_single_receiver_has_a_table_and_others_have_none(two: Steps, protocol
         name: Manifest.read(two.folder / name / "aligned", "aligned").joint
         for name in two.place.parties
     }
-    assert joint["alice"] == {"id_columns": ["id"], "result": "receiver", "receiver": "bob"}
+    agreed = {"id_columns": ["id"], "normalise": ["nfkc", "strip"]}
+    assert joint["alice"] == {**agreed, "result": "receiver", "receiver": "bob"}
     assert joint["bob"]["rows"] == 20
     assert ended["bob"].event("finished")["results"] == {"rows_matched": 20}
     assert ended["alice"].event("finished")["results"] == {}

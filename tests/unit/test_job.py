@@ -93,7 +93,7 @@ TWO = {"alice": {"data": "a"}, "bob": {"data": "b"}}
         ({"session": "../up"}, "session must be up to 63 letters"),
         (
             {"pipeline": "trainig"},
-            "no pipeline 'trainig'; choose one of direct, intersection, training",
+            "no pipeline 'trainig'; choose one of direct, direct-prediction, intersection",
         ),
         ({"pipeline": "none.yaml"}, "none.yaml cannot be read"),
         ({"parties": ["alice", "bob"]}, "parties must be a mapping, not a list"),

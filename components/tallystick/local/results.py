@@ -73,6 +73,8 @@ def publish(job: Job, record: Record, workspace: Workspace, error: Failure | Non
     """Write every party's results and then the summary, which is there only once all else is."""
     for party in job.parties:
         _publish_party(job, record, workspace.of(party), party)
+        if error is None:
+            _publish_for_prediction(workspace.of(party))
     results = [record.steps[party] for party in job.parties]
     metrics = next((s[METRICS_STEP].results for s in results if METRICS_STEP in s), {})
     rows = [
@@ -110,15 +112,19 @@ def _publish_party(job: Job, record: Record, folder: Path, party: str) -> None:
             shutil.copyfile(table, folder / "aligned.parquet")
     for table in (folder / "pipeline").glob(PREDICTIONS):
         shutil.copyfile(table, folder / "predictions.parquet")
+    receivers = job.arguments(party).get("export_to")
+    if isinstance(receivers, list) and party in receivers:
+        for model in (folder / "pipeline").glob(MODEL):
+            shutil.copytree(model, folder / "model")
+
+
+def _publish_for_prediction(folder: Path) -> None:
+    """Copy out what a later job of prediction begins with."""
     for model in (folder / "pipeline").glob(TRAINED):
         shutil.copytree(model, folder / "trained")
     for preparation in (folder / "pipeline").glob(PREPARATION):
         (folder / "prepared").mkdir()
         shutil.copyfile(preparation, folder / "prepared" / preparation.name)
-    receivers = job.arguments(party).get("export_to")
-    if isinstance(receivers, list) and party in receivers:
-        for model in (folder / "pipeline").glob(MODEL):
-            shutil.copytree(model, folder / "model")
 
 
 def write_json(path: Path, value: object) -> None:
