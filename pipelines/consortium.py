@@ -44,7 +44,7 @@ def consortium_training(
     seed: int = 0,
     min_intersection: int = 10,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
-    agree_to_export: bool = False,
+    agree_to_export: bool = True,
     party_1: str = "alice",
     identity_secret_1: str = "alice-identity",
     consortium_config_1: str = "alice-consortium",
@@ -138,7 +138,7 @@ def consortium_training_3(
     seed: int = 0,
     min_intersection: int = 10,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
-    agree_to_export: bool = False,
+    agree_to_export: bool = True,
     party_1: str = "alice",
     identity_secret_1: str = "alice-identity",
     consortium_config_1: str = "alice-consortium",

@@ -65,7 +65,7 @@ def training(
     threshold_rule: str = "youden",
     min_count: int = 10,
     export_to: list[str] = [],  # noqa: B006  KFP takes the default as it is written here.
-    agree_to_export: bool = False,
+    agree_to_export: bool = True,
     formats: list[str] = ["state_dict", "safetensors", "onnx"],  # noqa: B006
     register_as: str = "",
     join_timeout_s: int = 300,
@@ -146,8 +146,8 @@ def training(
         threshold_rule: How a second threshold is picked from the curve: youden or f1.
         min_count: The least number of rows that an opened total of the evaluation may speak of.
         export_to: Names of the parties that the model is opened to; with none it stays shared.
-        agree_to_export: Whether this party agrees that they learn the model; without every party's
-            consent nobody does.
+        agree_to_export: Whether this party agrees that those in export_to learn the model; where
+            one does not, nobody learns it.
         formats: What is written at this party, if it learns the model: some of state_dict,
             safetensors, onnx, sklearn, mlflow.
         register_as: Name in this party's MLflow registry, with mlflow among the formats; or empty.

@@ -43,8 +43,8 @@ JOB = f"""\
 session: breast-demo
 pipeline: training
 parties:                      # in rank order; each holds that party's own parameters
-  alice: {{{{data: alice.csv, agree_to_export: true}}}}
-  bob:   {{{{data: bob.csv, agree_to_export: true}}}}
+  alice: {{{{data: alice.csv}}}}
+  bob:   {{{{data: bob.csv}}}}
 dealer: notary
 params:                       # parameters common to all
   id_columns: [{ID}]

@@ -27,6 +27,5 @@ def good_job(tables: patients.Tables, tmp_path_factory: pytest.TempPathFactory) 
         "test_fraction": 0.3,
         "seed": SEED,
         "export_to": ["alice", "bob"],
-        "agree_to_export": True,
     }
     return running.run(running.write_job(folder, params=params), folder / "out")

@@ -31,5 +31,5 @@ def require(session: Session, agrees: bool, receivers: tuple[str, ...]) -> None:
         session.exchange({"export": "refused"})
     raise ConfigError(
         f"the model is not opened to {', '.join(receivers)}: {' and '.join(map(repr, against))} "
-        "did not agree; each party agrees by agree_to_export: true in its own pipeline"
+        "did not agree; ask whether agree_to_export may be true there, or leave export_to empty"
     )
