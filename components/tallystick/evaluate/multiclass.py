@@ -10,6 +10,7 @@ AUC of a class against the rest ranks by the logarithm of its probability, z_k -
 
 # N = test rows, K = classes. Shares are int64.
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -70,6 +71,7 @@ def evaluate(
     metrics, classes = _metrics(matrix, pooled, shown)
     metrics |= _top(engine, ledger, scores_NK.share, truth_NK)
     loss, log_probability_NK = _loss(engine, ledger, scores_NK, highest_N, truth_NK)
+    identities_NK = _identities(scores_NK.share)
     aucs = {}
     for index, name in enumerate(shown):
         positive = sum(matrix[index])
@@ -77,7 +79,12 @@ def evaluate(
             truth_1N = truth_NK[:, name].clone()[None]
             score_N = log_probability_NK[:, name].clone()
             order = ranking.rank(
-                engine, score_N, truth_1N, integers.inverse(engine, truth_1N), score_N
+                engine,
+                score_N,
+                truth_1N,
+                integers.inverse(engine, truth_1N),
+                score_N,
+                identities_NK[:, name].clone(),
             )
             curve = ranking.points(engine, order)
             (aucs[index],) = ranking.auc(engine, ledger, curve, [(positive, rows - positive)])
@@ -189,6 +196,17 @@ def _loss(
     )
     assert opened is not None
     return float(opened) / scores_NK.size(0), log_probability_NK
+
+
+def _identities(scores_NK: Tensor) -> Tensor:
+    """Return for each class what is equal where two rows have the same probability of it.
+
+    A probability follows from the differences of a row's scores. Their sum with public factors is
+    exact in the ring, and differs where they do but for a chance of some 2**-60.
+    """
+    digest = hashlib.shake_256(b"tallystick identities").digest(8 * scores_NK.size(1))
+    factors_K = torch.frombuffer(bytearray(digest), dtype=torch.int64) | 1
+    return (scores_NK * factors_K).sum(1, keepdim=True) - scores_NK * factors_K.sum()
 
 
 def _groups(

@@ -37,6 +37,8 @@ class Ranking:
     """Shared rows in descending order of their scores."""
 
     score_N: Tensor
+    ends_N: Tensor
+    """Bits: does another score come next?"""
     positive_WN: Tensor
     negative_WN: Tensor
     value_N: Tensor
@@ -56,26 +58,42 @@ class Points:
 
 
 def rank(
-    engine: Engine, score_N: Tensor, positive_WN: Tensor, negative_WN: Tensor, value_N: Tensor
+    engine: Engine,
+    score_N: Tensor,
+    positive_WN: Tensor,
+    negative_WN: Tensor,
+    value_N: Tensor,
+    identity_N: Tensor | None = None,
 ) -> Ranking:
-    """Sort the rows, the highest score first."""
-    populations = len(positive_WN)
-    columns = torch.cat([score_N[None], value_N[None], positive_WN, negative_WN])
+    """Sort the rows, the highest score first.
+
+    Args:
+        engine: the session's engine.
+        score_N: what they are sorted by.
+        positive_WN: bits.
+        negative_WN: bits.
+        value_N: goes along.
+        identity_N: what is equal where rows tie, for a score that rounding has touched: the score
+            itself is equal there but for its last bits.
+    """
+    tied_N = score_N if identity_N is None else identity_N
+    columns = torch.cat([torch.stack([score_N, value_N, tied_N]), positive_WN, negative_WN])
     ranked = sort(engine.context, -score_N, columns)
-    return Ranking(ranked[0], ranked[2 : 2 + populations], ranked[2 + populations :], ranked[1])
+    score_N, value_N, tied_N = ranked[:3]
+    step_N = tied_N[1:] - tied_N[:-1]
+    ends_N = integers.below(engine, step_N, 0)
+    if identity_N is not None:  # identities stand in no order
+        ends_N = ends_N + integers.below(engine, -step_N, 0)
+    last = integers.plus(engine, torch.zeros(1, dtype=torch.int64), 1)
+    positive_WN, negative_WN = ranked[3:].chunk(2)
+    return Ranking(score_N, torch.cat([ends_N, last]), positive_WN, negative_WN, value_N)
 
 
 def points(engine: Engine, ranking: Ranking) -> Points:
     """Find the points of the curve."""
-    score_N = ranking.score_N
-    rows, populations = len(score_N), len(ranking.positive_WN)
+    ends_N = ranking.ends_N
+    rows, populations = len(ends_N), len(ranking.positive_WN)
     counts_2WN = torch.cat([ranking.positive_WN, ranking.negative_WN]).cumsum(1)
-    ends_N = torch.cat(
-        [
-            integers.below(engine, score_N[1:] - score_N[:-1], 0),
-            integers.plus(engine, torch.zeros(1, dtype=torch.int64), 1),
-        ]
-    )
     totals = counts_2WN[:, -1:]
     marked = totals + integers.times(engine, ends_N, counts_2WN - totals)
     bits = min(_PRECISION_BITS, 61 - rows.bit_length())
