@@ -102,8 +102,9 @@ def test_a_rule_of_descent_is_torchs(pair: Place, tmp_path: Path, name: str) -> 
         torch.cat([parameters[key].detach().flatten() for key in model])
         for parameters in (model, twin.parameters, moved.parameters)
     )
-    # Adam's eps stands inside of the root here: where a gradient is near it, steps differ.
-    part = 0.25 if "adam" in name else 0.03
+    # Adam divides by the root of the squares: where a gradient is nought, rounding makes a step.
+    # Seen: 0.07 to 0.13; whether eps stands inside of the root or outside makes no difference.
+    part = 0.2 if "adam" in name else 0.03
     assert (found - expected).norm() < part * (expected - start).norm()
 
 
