@@ -19,6 +19,7 @@ shares.
 
 # B = rows, K = classes.
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -27,19 +28,19 @@ from tallystick.runtime.engine import PRECISION_BITS, Engine, Secret
 from tallystick.runtime.protocols import functions
 
 
-class Loss:
+class Loss(ABC):
     """One loss; scores and labels are [B, 1], or [B, K] for one-hot labels."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
+    @abstractmethod
     def slope(self, scores: Secret, label: Secret) -> Secret:
         """Return the gradient of each row's loss by its scores."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of_rows(self, scores: Secret, label: Secret) -> Secret:
         """Return each row's loss: [B, 1]."""
-        raise NotImplementedError
 
     def both(self, scores: Secret, label: Secret) -> tuple[Secret, Secret]:
         """Return slope and loss, where they have work in common."""

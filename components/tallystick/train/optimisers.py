@@ -15,6 +15,7 @@ outside): only a parameter whose gradients are about eps takes another step for 
 # P = parameters of the model.
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ class Rule:
     batch_size: int
 
 
-class Optimiser:
+class Optimiser(ABC):
     """Base: penalties and clipping. State is shared, and is kept in checkpoints.
 
     Args:
@@ -57,6 +58,7 @@ class Optimiser:
         self.rule = rule
         self._penalised_P = penalised_P
 
+    @abstractmethod
     def step(self, weights_P: Secret, gradient_P: Secret, rows: int, rate: float) -> Secret:
         """Return the next parameters.
 
@@ -66,19 +68,18 @@ class Optimiser:
             rows: how many.
             rate: the learning rate.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """Return this party's share of what the next step needs, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def numbers(self) -> dict[str, float]:
         """Return what is public of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, state: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
         """Go on from a state."""
-        raise NotImplementedError
 
     def _zeros(self) -> Secret:
         return self.engine.from_share(torch.zeros_like(self._penalised_P))
