@@ -8,6 +8,7 @@ the agreed public seed; its code runs at each party before anybody is dialled.
 import importlib
 import importlib.util
 import re
+import traceback
 from pathlib import Path
 
 import torch
@@ -74,9 +75,12 @@ def _own(name: str) -> nn.Module:
         source = _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         module = getattr(source, kind)()
     except Exception as error:  # the user's own code runs here
+        # Not its text: the peers hear of this error, and the code may have looked at anything.
+        where = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
-            f"the model {short(name)} cannot be made ({type(error).__name__}: {error}); it must be "
-            "a class that every party has, and that needs no argument"
+            f"the model {short(name)} cannot be made ({type(error).__name__} at line {where.lineno} "
+            f"of {Path(where.filename).name}); it must be a class that every party has, and that "
+            "needs no argument"
         ) from None
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the model {short(name)} is no torch.nn.Module")
