@@ -7,8 +7,8 @@ import pytest
 import torch
 from tallystick.runtime.protocols import shuffle as shuffling
 from tallystick.runtime.protocols import sort as sorting
-from tallystick.runtime.protocols.maximum import maximum
 from tallystick.runtime.protocols.shuffle import shuffle
+from tallystick.runtime.protocols.tournament import winner
 from torch import Tensor
 
 from tests import harness
@@ -78,8 +78,8 @@ def _maximum(session: Any) -> list[int]:
     wrong = []
     for count in COUNTS[1:]:
         values = torch.stack([keys(count, "distinct"), -keys(count, "ties")])
-        largest = opened(session, maximum(session.engine.context, shared(session, values)))
-        if not torch.equal(largest, values.amax(-1, keepdim=True)):
+        largest, _ = winner(session.engine.context, shared(session, values))
+        if not torch.equal(opened(session, largest), values.amax(-1)):
             wrong.append(count)
     return wrong
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from tallystick.evaluate import integers
 from tallystick.runtime.engine import Engine
 from tallystick.runtime.ledger import Ledger
-from tallystick.runtime.protocols.maximum import maximum
 from tallystick.runtime.protocols.sort import partition, sort
+from tallystick.runtime.protocols.tournament import winner
 
 _PRECISION_BITS = 40
 
@@ -143,7 +143,7 @@ def average_precision(engine: Engine, ledger: Ledger, curve: Points, positive: i
 def ks(engine: Engine, ledger: Ledger, curve: Points, positive: int, negative: int) -> float:
     """Return the largest distance between the classes' distributions of scores."""
     distance_N = curve.true_positive_WN[0] * negative - curve.false_positive_WN[0] * positive
-    largest = maximum(engine.context, torch.cat([distance_N, -distance_N]))
+    largest, _ = winner(engine.context, torch.cat([distance_N, -distance_N]))
     opened = integers.reveal(
         engine, ledger, largest, "largest distance between the classes", why="it is KS"
     )

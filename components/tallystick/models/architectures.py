@@ -78,9 +78,9 @@ def _own(name: str) -> nn.Module:
         # Not its text: the peers hear of this error, and the code may have looked at anything.
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
-            f"the model {short(name)} cannot be made ({type(error).__name__} at line {where.lineno} "
-            f"of {Path(where.filename).name}); it must be a class that every party has, and that "
-            "needs no argument"
+            f"the model {short(name)} cannot be made ({type(error).__name__} at line "
+            f"{where.lineno} of {Path(where.filename).name}); it must be a class that every party "
+            "has, and that needs no argument"
         ) from None
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the model {short(name)} is no torch.nn.Module")

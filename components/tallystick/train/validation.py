@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import torch
 
-from tallystick.models.operations.tournament import largest
 from tallystick.runtime.engine import PRECISION_BITS, Engine, Secret
+from tallystick.runtime.protocols.tournament import winner
 from tallystick.runtime.session import Session
 from tallystick.train.learner import Learner, Part
 from tallystick.train.losses import Loss
@@ -59,6 +59,6 @@ def right(engine: Engine, scores: Secret, label: Secret) -> Secret:
         below = engine.negative(scores)
         said = 1 - below
         return said * label + below * (1 - label)
-    top_B, _ = largest(engine, scores)
-    behind_B = engine.negative((label * scores).sum(1) - top_B + 2**-14)
+    top_B, _ = winner(engine.context, scores.share)
+    behind_B = engine.negative((label * scores).sum(1) - engine.from_share(top_B) + 2**-14)
     return 1 - engine.from_share(behind_B.share << PRECISION_BITS)

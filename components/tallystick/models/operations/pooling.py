@@ -9,8 +9,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from tallystick.models.operations.layer import Layer, Operation, Slopes
-from tallystick.models.operations.tournament import largest, spread
 from tallystick.runtime.engine import PRECISION_BITS, Secret
+from tallystick.runtime.protocols.tournament import spread, winner
 
 _LOWEST = -(1 << (19 + PRECISION_BITS))
 """Padding that no value of a network is below."""
@@ -18,15 +18,15 @@ _LOWEST = -(1 << (19 + PRECISION_BITS))
 
 def _max(layer: Layer, x: Secret) -> tuple[Secret, Any]:
     windows_NCPW, places_PW = _windows(layer, x, _LOWEST)
-    result_NCP, levels = largest(layer.engine, windows_NCPW)
-    return _shaped(layer, result_NCP), (x.share.shape, places_PW, levels)
+    share_NCP, levels = winner(layer.engine.context, windows_NCPW.share)
+    return _shaped(layer, layer.engine.from_share(share_NCP)), (x.share.shape, places_PW, levels)
 
 
 def _max_back(layer: Layer, slope: Secret, kept: Any) -> Slopes:
     shape, places_PW, levels = kept
     if not layer.wanted[0]:
         return Slopes(inputs=[None])
-    slopes_NCPW = spread(layer.engine, layer.local(slope, lambda s: s.flatten(2)), levels)
+    slopes_NCPW = spread(layer.engine.context, slope.share.flatten(2), levels)
     return Slopes(inputs=[_returned(layer, slopes_NCPW, places_PW, shape)])
 
 
@@ -41,9 +41,7 @@ def _mean_back(layer: Layer, slope: Secret, kept: Any) -> Slopes:
     if not layer.wanted[0]:
         return Slopes(inputs=[None])
     each = layer.engine.scaled(slope, 1 / places_PW.shape[1])
-    slopes_NCPW = layer.local(
-        each, lambda s: s.flatten(2).unsqueeze(-1).expand(-1, -1, *places_PW.shape)
-    )
+    slopes_NCPW = each.share.flatten(2).unsqueeze(-1).expand(-1, -1, *places_PW.shape)
     return Slopes(inputs=[_returned(layer, slopes_NCPW, places_PW, shape)])
 
 
@@ -81,12 +79,12 @@ def _places(sides: list[int], kernel: list[int], stride: list[int]) -> Tensor:
     return positions.flatten(0, len(sides) - 1).flatten(1)
 
 
-def _returned(layer: Layer, slopes_NCPW: Secret, places_PW: Tensor, shape: torch.Size) -> Secret:
+def _returned(layer: Layer, slopes_NCPW: Tensor, places_PW: Tensor, shape: torch.Size) -> Secret:
     """Add each window's slopes up where its values came from: the gathering backwards."""
     rims = _rims(layer, shape[2:])
     sides = [side + sum(rim) for side, rim in zip(shape[2:], rims, strict=True)]
     total = torch.zeros(*shape[:2], torch.Size(sides).numel(), dtype=torch.int64)
-    total.index_add_(2, places_PW.flatten(), slopes_NCPW.share.flatten(2))
+    total.index_add_(2, places_PW.flatten(), slopes_NCPW.flatten(2))
     inner = [slice(rim[0], rim[0] + side) for side, rim in zip(shape[2:], rims, strict=True)]
     return layer.engine.from_share(total.reshape(*shape[:2], *sides)[:, :, *inner].contiguous())
 

@@ -1,5 +1,7 @@
 """The largest of several shared values, and where it is, in the rounds of one comparison and two.
 
+tournament.py takes fewer comparisons and more rounds.
+
 Roles: parties P0..Pn-1 with additive shares of x_1..x_k; a dealer.
 Step 1: b_ij = [x_i < x_j] for all i < j, all comparisons at once (comparison.py).
 Locally:                          the number of values that beat x_i:
