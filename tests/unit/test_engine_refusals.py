@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tallystick.runtime import engine
+from tallystick.runtime.adaptation import refusals
 from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.runtime.randomness import Stream, new_key
 
@@ -31,10 +32,10 @@ def test_an_insecure_setting_is_refused(
 ) -> None:
     from crypten.config import cfg
 
-    engine.refuse_insecure_settings()
+    refusals.check_settings()
     monkeypatch.setattr(getattr(cfg.config, section), name, value)
     with pytest.raises(ConfigError, match=f"{section}.{name} = {value!r} is refused"):
-        engine.refuse_insecure_settings()
+        refusals.check_settings()
 
 
 def test_the_replicated_protocol_is_refused_when_used() -> None:

@@ -12,6 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from tallystick.runtime.adaptation import world
 from tallystick.runtime.dealer.correlations import Correlation, Mask, Part, deal
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.protocols.context import Context
@@ -61,11 +62,12 @@ class Rehearsal(Engine):
 
     def __enter__(self) -> Self:
         self._began = time.process_time()
-        self.begin()
+        self._world = world.computing(self)
+        self._world.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end()
+        self._world.__exit__(None, None, None)
 
     def take(self) -> Cost:
         """Return the cost since the beginning, or since this was last asked."""

@@ -16,8 +16,8 @@ variance of a channel must lie between 2**-12 and 2**16, the domain of the inver
 from typing import Any
 
 from tallystick.models.operations.layer import Layer, Operation, Slopes
+from tallystick.runtime.adaptation.gradients import known_deviations
 from tallystick.runtime.engine import PRECISION_BITS, Secret
-from tallystick.runtime.gradients import known_deviations
 from tallystick.runtime.protocols import layers
 
 
