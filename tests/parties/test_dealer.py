@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from tallystick.runtime.dealer import server
-from tallystick.runtime.dealer.correlations import BitToRing, Product
+from tallystick.runtime.dealer.kinds import BitToRing, Product
 from tallystick.runtime.dealer.server import DealerSession
 from tallystick.runtime.errors import PeerLost, ProtocolViolation
 from tallystick.runtime.frames import DATA, HEADER, MESSAGE

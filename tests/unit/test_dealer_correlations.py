@@ -15,16 +15,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tallystick.runtime.dealer import bilinear, correlations, digits
-from tallystick.runtime.dealer.correlations import (
-    MASKS,
+from tallystick.runtime.dealer import bilinear, correlations, digits, requests
+from tallystick.runtime.dealer.correlations import MASKS, Correlation, Part
+from tallystick.runtime.dealer.kinds import (
     And,
     BitToRing,
-    Correlation,
     Gate,
     Harmonics,
     Nought,
-    Part,
     Permutation,
     Product,
     Sign,
@@ -186,7 +184,7 @@ def relation(request: Correlation, masks: list[Tensor], derived: list[Tensor]) -
 
 
 def test_every_kind_of_request_is_tested_here() -> None:
-    assert set(REQUESTS) == set(correlations._KINDS.values())
+    assert set(REQUESTS) == set(requests._KINDS.values())
 
 
 @pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: kind.KIND)
@@ -206,7 +204,7 @@ def test_a_request_survives_its_journey(kind: type[Correlation]) -> None:
     @settings(max_examples=50, deadline=None)
     @given(REQUESTS[kind])
     def survives(request: Correlation) -> None:
-        assert correlations.decode(json.loads(json.dumps(request.encode()))) == request
+        assert requests.decode(json.loads(json.dumps(request.encode()))) == request
 
     survives()
 
@@ -302,13 +300,13 @@ MALFORMED = [
 @pytest.mark.parametrize("content", MALFORMED, ids=lambda content: json.dumps(content)[:60])
 def test_a_malformed_request_is_refused(content: Any) -> None:
     with pytest.raises(ProtocolViolation):
-        correlations.decode(content)
+        requests.decode(content)
 
 
 def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
     """20,000 requests by default, fitting ones and others; what passes can be dealt."""
     rng = random.Random(3 * fuzz)
-    kinds = list(correlations._KINDS)
+    kinds = list(requests._KINDS)
     fields = ("shape", "left", "right", "bits", "shapes", "terms", "count", "owner")
     fields += ("period_bits", "precision_bits", "sharing", "masks", "gates")
     operations = (*sorted(bilinear.OPERATIONS), "einsum", "load", "")
@@ -327,14 +325,14 @@ def test_any_request_is_dealt_or_refused_with_bounded_memory(fuzz: int) -> None:
 
     outcomes: Counter[str] = Counter()
     for number in range(20_000 * fuzz):
-        kind = correlations._KINDS[rng.choice(kinds)]
+        kind = requests._KINDS[rng.choice(kinds)]
         names = [f.name for f in dataclasses.fields(kind) if rng.random() < 0.97]
         names += [rng.choice(fields)] if rng.random() < 0.05 else []
         content = {"kind": kind.KIND, **{name: value(name) for name in names}}
         if number == 20_000 * fuzz - 1_000:
             tracemalloc.start()
         try:
-            request = correlations.decode(content)
+            request = requests.decode(content)
         except ProtocolViolation:
             outcomes["refused"] += 1
             continue

@@ -140,7 +140,7 @@ def test_the_same_attack_on_a_stream_fails() -> None:
 def test_the_same_attack_through_the_dealer_fails() -> None:
     """A party that knows 312 of its own products knows the other's share of their masks."""
     from tallystick.runtime.dealer import correlations
-    from tallystick.runtime.dealer.correlations import Truncation
+    from tallystick.runtime.dealer.kinds import Truncation
 
     keys = [new_key(), new_key()]
     requests = iter(range(2))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tallystick.runtime.adaptation import gradients
 from tallystick.runtime.adaptation.world import Secret, current
-from tallystick.runtime.dealer.correlations import Options
+from tallystick.runtime.dealer.kinds import Options
 from tallystick.runtime.protocols import functions, largest, layers, products
 
 _RECIPROCAL_BITS = 24

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from tallystick.runtime.dealer.client import shapes
-from tallystick.runtime.dealer.correlations import And, BitToRing
+from tallystick.runtime.dealer.kinds import And, BitToRing
 from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.randomness import Stream

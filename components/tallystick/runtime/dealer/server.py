@@ -17,9 +17,9 @@ import torch
 
 from tallystick.runtime import events, probe
 from tallystick.runtime.consortium import Consortium
-from tallystick.runtime.dealer import correlations
-from tallystick.runtime.dealer.correlations import MASKS, Correlation
+from tallystick.runtime.dealer.correlations import MASKS, Correlation, deal
 from tallystick.runtime.dealer.matchmaker import Matchmaker
+from tallystick.runtime.dealer.requests import decode
 from tallystick.runtime.errors import (
     PeerError,
     PeerLost,
@@ -254,7 +254,7 @@ class DealerSession:
         sources = [[Stream(key, MASKS + number) for key in self._keys] for number in operands]
         self._number += 1
         self._served[request.KIND] += 1
-        for tensor in correlations.deal(request, streams, sources):
+        for tensor in deal(request, streams, sources):
             if tensor.numel():
                 self._mesh.post(party, payload(tensor))
         if self._mesh.queued_bytes > MAX_QUEUED_BYTES:
@@ -277,7 +277,7 @@ class DealerSession:
             return self._kinds[content]
         if len(self._kinds) == MAX_KINDS:
             raise ProtocolViolation("a session asked the dealer for too many kinds of things")
-        self._kinds.append(correlations.decode(content))
+        self._kinds.append(decode(content))
         return self._kinds[-1]
 
 

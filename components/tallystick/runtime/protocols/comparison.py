@@ -35,7 +35,8 @@ import torch
 from torch import Tensor
 
 from tallystick.runtime.dealer import digits
-from tallystick.runtime.dealer.correlations import Gate, Mask, Sign, flips
+from tallystick.runtime.dealer.correlations import Mask
+from tallystick.runtime.dealer.kinds import Gate, Sign, flips
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.products import Masked, bitwise_and, mask
 

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Harmonics, waves
+from tallystick.runtime.dealer.kinds import Harmonics, waves
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.truncation import truncate
 

@@ -26,7 +26,7 @@ Computation", TCC 2013; a maximum by all pairs as in CrypTen.
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Nought
+from tallystick.runtime.dealer.kinds import Nought
 from tallystick.runtime.protocols.comparison import negative
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.products import mask, product, times

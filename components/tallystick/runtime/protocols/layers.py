@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Options
+from tallystick.runtime.dealer.kinds import Options
 from tallystick.runtime.protocols.comparison import Compared, below_nought
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.functions import PRECISION_BITS, inv_sqrt, log, softmax

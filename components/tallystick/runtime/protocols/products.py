@@ -33,7 +33,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tallystick.runtime.dealer import bilinear
-from tallystick.runtime.dealer.correlations import And, Mask, Options, Part, Product, Term
+from tallystick.runtime.dealer.correlations import Mask, Part
+from tallystick.runtime.dealer.kinds import And, Options, Product, Term
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.truncation import Unfinished, finish
 

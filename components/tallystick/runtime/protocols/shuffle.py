@@ -23,7 +23,7 @@ translation (a, p, p(a)) comes here from the dealer instead of from oblivious tr
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Permutation, order
+from tallystick.runtime.dealer.kinds import Permutation, order
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.randomness import KEY_BYTES, Stream, new_key
 

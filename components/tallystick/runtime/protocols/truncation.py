@@ -29,7 +29,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import Truncation
+from tallystick.runtime.dealer.kinds import Truncation
 from tallystick.runtime.protocols.context import Context
 
 MAX_MAGNITUDE = 1 << 62
