@@ -1,15 +1,16 @@
 """``make bench``: prints this runtime's times beside those of stock CrypTen over Gloo.
 
-``python -m tests.benchmarks training`` measures training and inference alone.
+``python -m tests.benchmarks collectives`` and ``training`` measure these alone.
 """
 
 import math
+import statistics
 import sys
 
 from rich.console import Console
 from rich.table import Column, Table
 
-from tests.benchmarks import costs, network, ours, stock, stock_training, training
+from tests.benchmarks import collectives, costs, network, ours, stock, stock_training, training
 from tests.benchmarks.operations import OPERATIONS
 
 
@@ -33,10 +34,24 @@ def main() -> None:
     console.print(f"geometric mean over CrypTen's operations: {mean:.2f}")
     console.print("stock: CrypTen 0.4.1, Gloo in plaintext, first party as dealer; no privacy.")
     console.print("ours: TLS, AES-CTR masks, a dealer of its own on the same cores.")
+    console.print(collectives_table())
     console.print(network_table())
     console.print(training_table())
     if not training.SPU.exists():
         console.print(f"spu was not measured: there is no {training.SPU}")
+
+
+def collectives_table() -> Table:
+    """Measure collectives by turns."""
+    table = Table("by turns", "Gloo, ms", "ours, ms", "ratio", "lowest", "highest")
+    for name, turns in collectives.run().items():
+        ratios = [mine / theirs for theirs, mine in turns]
+        cells = [
+            *(f"{statistics.median(side) * 1e3:.3f}" for side in zip(*turns, strict=True)),
+            *(f"{pick(ratios):.2f}" for pick in (statistics.median, min, max)),
+        ]
+        table.add_row(name, *cells)
+    return table
 
 
 def network_table() -> Table:
@@ -74,7 +89,8 @@ def training_table() -> Table:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["training"]:
-        Console().print(training_table())
+    parts = {"collectives": collectives_table, "training": training_table}
+    if sys.argv[1:]:
+        Console().print(parts[sys.argv[1]]())
     else:
         main()

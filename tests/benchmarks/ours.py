@@ -25,8 +25,6 @@ def run() -> tuple[dict[str, float], dict[str, int]]:
 
 
 def _party(session: Session) -> tuple[dict[str, float], dict[str, int]]:
-    import torch.distributed as dist
-
     torch.set_num_threads(1)
 
     def share(tensor: torch.Tensor) -> Any:
@@ -34,9 +32,6 @@ def _party(session: Session) -> tuple[dict[str, float], dict[str, int]]:
         return session.engine.share(mine, 0, tensor.shape)
 
     seconds = time_operations(share)
-    small, large = torch.zeros(1, dtype=torch.int64), torch.zeros(8 << 20, dtype=torch.int64)
-    seconds["all_reduce 8 bytes"] = median_seconds(dist.all_reduce, small, repeats=500)
-    seconds["all_reduce 64 MB"] = median_seconds(dist.all_reduce, large, repeats=5)
     stream = Stream(new_key())
     seconds["draw 10^7 elements"] = median_seconds(stream.elements, (10**7,), repeats=5)
     return seconds, {name: _rounds(session, share, name) for name in OPERATIONS}

@@ -36,15 +36,11 @@ def _party(rank: int, rendezvous: str, results: Any) -> None:
     # torch 2.13 has moved a module that CrypTen imports.
     sys.modules.setdefault("torch.onnx._internal.registration", registration)
     import crypten
-    import torch.distributed as dist
 
     torch.set_num_threads(1)
     crypten.init()
     with crypten.no_grad():
         seconds = time_operations(lambda tensor: crypten.cryptensor(tensor, src=0))
-    small, large = torch.zeros(1, dtype=torch.int64), torch.zeros(8 << 20, dtype=torch.int64)
-    seconds["all_reduce 8 bytes"] = median_seconds(dist.all_reduce, small, repeats=500)
-    seconds["all_reduce 64 MB"] = median_seconds(dist.all_reduce, large, repeats=5)
     draw = crypten.common.rng.generate_random_ring_element
     seconds["draw 10^7 elements"] = median_seconds(draw, (10**7,), repeats=5)
     if rank == 0:
