@@ -141,8 +141,9 @@ def run(
     """Run a job on this machine."""
     with _errors():
         job = Job.load(job_file)
-        from tallystick import local
+        from tallystick import local, preflight
 
+        preflight.check(job, job.parties)
         console = Console()
         folder = out or job_file.resolve().parent / "runs" / job.session
         containers = runner is RunnerName.DOCKER
@@ -179,9 +180,11 @@ def submit(
 ) -> None:
     """Submit one party's side of a job."""
     with _errors():
+        from tallystick import preflight
         from tallystick import submit as submission
 
         job = Job.load(job_file, alone=party)
+        preflight.check(job, [party])
         token = submission.read_token(token_file) if token_file else None
         kubeflow = submission.Submission(host, namespace, token)
         run_id = kubeflow.submit(job, party)

@@ -4,6 +4,7 @@ Checking a job against the package costs milliseconds this way; importing KFP co
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -34,6 +35,20 @@ FOLDERS = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One step of a pipeline."""
+
+    step: str
+    """The step of ours that it runs, such as ``psi``; empty for somebody else's component."""
+    arguments: Mapping[str, Any]
+    """What each parameter is given, by name, in KFP's words: a pipeline's parameter, a value..."""
+    defaults: Mapping[str, JSON]
+    """The values of the component's parameters that are not given, by name."""
+    artifacts: frozenset[str]
+    """Names of the artifacts that it is given, and of those that it makes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Package:
     """What a job may say to a pipeline."""
 
@@ -47,8 +62,13 @@ class Package:
     """The values of parameters that are not given, by name."""
     required: frozenset[str]
     """Names of the parameters that have no default."""
-    steps: tuple[str, ...]
-    """Names of the tasks, each after those that it depends on."""
+    tasks: Mapping[str, Task]
+    """By name, each after those that it depends on."""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the tasks, each after those that it depends on."""
+        return (*self.tasks,)
 
     @classmethod
     def find(cls, name_or_path: str, folder: Path) -> Self:
@@ -100,7 +120,10 @@ class Package:
                     for name, declared in inputs.items()
                     if "defaultValue" not in declared and not declared.get("isOptional")
                 ),
-                steps=tuple(TopologicalSorter(dict(sorted(after.items()))).static_order()),
+                tasks={
+                    name: _task(spec, tasks[name])
+                    for name in TopologicalSorter(dict(sorted(after.items()))).static_order()
+                },
             )
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"pipeline: {path} cannot be read: {error}") from None
@@ -137,6 +160,25 @@ class Package:
             # In Python a bool is an int; in a job file `epochs: true` is a slip.
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
                 raise ConfigError(f"{where}.{name} must be {wanted}, not {kind(value)}")
+
+
+def _task(spec: Mapping[str, Any], task: Mapping[str, Any]) -> Task:
+    component = spec.get("components", {}).get(task.get("componentRef", {}).get("name"), {})
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    source = str(executors.get(component.get("executorLabel")))
+    ours = re.search(r"from tallystick\.(\w+) import step\b", source)
+    given, inputs = task.get("inputs", {}), component.get("inputDefinitions", {})
+    made = component.get("outputDefinitions", {}).get("artifacts", {})
+    return Task(
+        step=ours[1] if ours else "",
+        arguments=given.get("parameters", {}),
+        defaults={
+            name: declared["defaultValue"]
+            for name, declared in inputs.get("parameters", {}).items()
+            if "defaultValue" in declared
+        },
+        artifacts=frozenset({*given.get("artifacts", {}), *made}),
+    )
 
 
 def kind(value: object) -> str:

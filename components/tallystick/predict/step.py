@@ -74,7 +74,7 @@ class Config(StepConfig):
     }
 
     def __post_init__(self) -> None:
-        """Check ranges, and that those who are named take part."""
+        """Check ranges."""
         StepConfig.__post_init__(self)
         self.require(self.output in answers.OUTPUTS, "output", f"one of {answers.OUTPUTS}")
         self.require(
@@ -85,11 +85,6 @@ class Config(StepConfig):
         )
         if self.aligned is not None and self.data:
             raise ConfigError("predict takes either aligned, from psi, or data; give one of them")
-        parties = Consortium.load(self.consortium).names
-        self.require(self.receiver in parties, "receiver", f"one of {', '.join(parties)}")
-        self.require(
-            self.model_owner in ("", *parties), "model_owner", f"empty or one of {parties}"
-        )
         self.require(
             bool(self.trained) != bool(self.model_owner),
             "trained",
@@ -115,6 +110,11 @@ def run(config: Config) -> int:
     Returns:
         The number of rows.
     """
+    parties = Consortium.load(config.consortium).names
+    config.require(config.receiver in parties, "receiver", f"one of {', '.join(parties)}")
+    config.require(
+        config.model_owner in ("", *parties), "model_owner", f"empty or one of {parties}"
+    )
     rows = open_rows(
         config.predictions.parent,
         aligned=config.aligned,
