@@ -44,9 +44,11 @@ def configurations(job: Job, party: str) -> Iterator[tuple[str, StepConfig]]:
             continue  # another's component, or one that is told what a step before it finds out
         config: type[StepConfig] = import_module(f"tallystick.{task.step}.step").Config
         try:
-            yield name, config.from_task(values)
+            parsed = config.from_task(values)
+            parsed.require_members([*job.parties])
         except ConfigError as error:
             raise ConfigError(f"{party}, step {name}: {error}") from None
+        yield name, parsed
 
 
 def _values(task: Task, known: Mapping[str, JSON]) -> dict[str, Any] | None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -287,7 +289,7 @@ def numbers(
 @TWO_AND_MORE
 def test_regression_metrics_are_those_of_scikit_learn(place: Place) -> None:
     cases = [("usual", 400), ("constant", 50), ("perfect", 60)]
-    results = harness.run_parties(place, _regression, cases)
+    results = harness.run_parties(place, _regression, cases, timeout_s=100)
     for party, found in results.items():
         assert not isinstance(found, BaseException), (party, found)
         for (kind, rows), result in zip(cases, found, strict=True):
@@ -388,21 +390,30 @@ def test_decisions_for_too_few_rows_are_left_out_and_the_curves_stay(pair: Place
 
 
 class Seen:
-    """What one party is sent while it evaluates, and what it learns by putting shares together."""
+    """What one party is sent while it evaluates, what it learns by putting shares together, and
+    what it asks the dealer for."""
 
     def __init__(self, session: Any) -> None:
         self.received: list[Tensor] = []
         self.opened: list[Tensor] = []
         self.revealed: list[Tensor] = []
+        self.asked: list[Any] = []
         self._engine, self._exchange = session.engine, session.engine._exchange
         session.engine._exchange = self._watch
         self._reveal, session.ledger.reveal = session.ledger.reveal, self._learn
+        dealer = session.mesh.links[harness.DEALER]
+        self._post, dealer.post = dealer.post, self._ask
         context = session.engine.context
         session.engine.context = dataclasses.replace(
             context,
             open_sums=self._open(context.open_sums),
             open_xors=self._open(context.open_xors),
         )
+
+    def _ask(self, kind: int, *content: Any) -> None:
+        # Signs of life and of the end carry nothing.
+        self.asked += [json.loads(bytes(part)) for part in content]
+        self._post(kind, *content)
 
     def _watch(self, shares: Any, receivers: Any) -> Any:
         parts = self._exchange(shares, receivers)
@@ -423,43 +434,88 @@ class Seen:
         return value
 
 
-def _watched(session: Any, kind: str, rows: int) -> tuple[list[Any], list[Any], list[Any]]:
-    score, label = scores_and_labels(kind, rows)
+def watched_rows(kind: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+    """Scores, labels and groups of 512 rows."""
+    if kind == "classes":
+        score, label, group = classes("distinct", 512, 3)
+        return score, np.eye(3)[label], group
+    if kind.startswith("numbers"):
+        score, label, group = numbers("usual", 512)
+        return (
+            (score, label, group)
+            if kind == "numbers"
+            else (label / 2, np.roll(score, 9), 1 - group)
+        )
+    binary_score, binary_label = scores_and_labels("ties", 512)
+    return binary_score, binary_label, (binary_score > -1).astype(np.int64)
+
+
+def _watched(session: Any, kind: str) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    score, label, group = watched_rows(kind)
     secrets = shared(session, score, 0), shared(session, label, 1)
-    group = shared(session, np.eye(2)[(score > -1).astype(int)], 0)
+    groups: dict[str, Any] = {"min_count": 10, "group_NG": shared(session, np.eye(3)[group], 0)}
     seen = Seen(session)
-    binary.evaluate(session.engine, session.ledger, *secrets, min_count=10, group_NG=group)
-    kept = (seen.received, seen.opened, seen.revealed)
-    return tuple([part.numpy() for part in parts] for parts in kept)  # type: ignore[return-value]
+    if kind == "classes":
+        multiclass.evaluate(session.engine, session.ledger, *secrets, **groups)
+    elif kind == "binary":
+        binary.evaluate(session.engine, session.ledger, *secrets, **groups)
+    else:
+        regression.evaluate(session.engine, session.ledger, *secrets, DEVIATION, **groups)
+    views = (seen.received, seen.opened, seen.revealed)
+    return *([part.numpy() for part in parts] for parts in views), seen.asked  # type: ignore[return-value]
 
 
-def test_no_party_sees_a_score_a_label_or_an_order_of_rows(pair: Place) -> None:
-    rows = 512
-    score, label = scores_and_labels("ties", rows)
-    results = harness.run_parties(pair, _watched, "ties", rows)
+@pytest.mark.parametrize("kind", ["binary", "classes", "numbers"])
+def test_no_party_sees_a_score_a_label_or_an_order_of_rows(pair: Place, kind: str) -> None:
+    score, label, _ = watched_rows(kind)
+    rows = len(score)
+    results = harness.run_parties(pair, _watched, kind)
     for party, views in results.items():
         assert not isinstance(views, BaseException), (party, views)
-        received, opened, revealed = views
+        received, opened, revealed, _ = views
         # Each share by itself is uniform.
         bytes_seen = np.concatenate(received).view(np.uint8)
         uniform(bytes_seen)
         # Put together they are masked values, or follow from the shuffle's order alone.
         masked = [values for values in opened if not is_order(values)]
-        orders = [values for values in opened if is_order(values)]
-        assert orders
+        assert (kind != "numbers") == any(map(is_order, opened))
         uniform(np.concatenate(masked).view(np.uint8))
         # Nothing that has a value for each row goes along with its score, label or place.
-        truths = {"score": score, "label": label, "place": np.arange(rows)}
+        columns = [*score.reshape(rows, -1).T, *label.reshape(rows, -1).T, np.arange(rows)]
+        truths = np.array([(column - column.mean()) / column.std() for column in columns])
         for values in opened:
-            for begin in range(0, len(values) - rows + 1, rows):
-                column = values[begin : begin + rows].astype(np.float64)
-                for name, truth in truths.items():
-                    if column.std():
-                        assert abs(np.corrcoef(column, truth)[0, 1]) < 6 / np.sqrt(rows), name
+            whole = values[: len(values) // rows * rows].reshape(-1, rows).astype(np.float64)
+            whole = whole[whole.std(axis=1) > 0]
+            whole = (whole - whole.mean(1, keepdims=True)) / whole.std(1, keepdims=True)
+            assert (np.abs(whole @ truths.T / rows) < 6 / np.sqrt(rows)).all()
         # What the ledger opens are totals: few, and none of them a row's.
         assert sum(map(len, revealed)) < rows
-        encoded = {round(value * 2**16) for value in score} - {0}
+        encoded = {round(value * 2**16) for value in score.flat} - {0}
         assert not encoded & {int(word) for values in masked for word in values}
+
+
+def test_the_dealer_is_asked_for_shapes_and_nothing_that_depends_on_a_row(pair: Place) -> None:
+    """Of other numbers it is asked the same; where rows are sorted, for other sizes of the same."""
+    one, other = (harness.run_parties(pair, _watched, kind) for kind in ("numbers", "numbers 2"))
+    assert one["alice"][3] == other["alice"][3] != []
+    asked = harness.run_parties(pair, _watched, "binary")
+    assert asked["bob"][3] == []  # the first party asks for all
+    known = {word for message in asked["alice"][3] for word in words(message)}
+    known -= {word for message in one["alice"][3] for word in words(message)}
+    assert not {word for word in known if not isinstance(word, int | str)}
+    score, _, _ = watched_rows("binary")
+    assert not {abs(round(value * 2**16)) for value in score if value} & known
+
+
+def words(message: Any) -> Iterator[Any]:
+    """Every single value in a message."""
+    if isinstance(message, dict):
+        message = [*message.items()]
+    if isinstance(message, list | tuple):
+        for part in message:
+            yield from words(part)
+    else:
+        yield message
 
 
 def is_order(values: NDArray[np.int64]) -> bool:

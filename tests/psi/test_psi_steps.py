@@ -268,7 +268,10 @@ def test_a_bad_file_of_one_party_is_named_on_every_side(
         ({"result": "rows"}, "result must be one of all, receiver, size"),
         ({"result": "receiver"}, "receiver must be the name of a party"),
         ({"receiver": "bob"}, "receiver must be .* empty where it is not"),
-        ({"result": "receiver", "receiver": "eve"}, "receiver must be one of alice, bob"),
+        (
+            {"result": "receiver", "receiver": "eve"},
+            "receiver names 'eve', who takes no part; the parties are alice, bob",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(

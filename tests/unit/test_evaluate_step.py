@@ -43,8 +43,10 @@ def test_held_out_rows_are_those_of_the_training() -> None:
 
 
 def test_all_rows_may_be_of_a_new_table_with_the_same_columns() -> None:
-    new = artifact(row_order="other", split={"digest": "2"})
+    new = artifact(row_order="other", split={"digest": "2"}, prepared=True)
     step._require_fit(config(rows="all"), new, artifact())
+    with pytest.raises(DataError, match="give encode that preparation as prepared"):
+        step._require_fit(config(rows="all"), artifact(row_order="other"), artifact())
     for name in ("columns", "label"):
         with pytest.raises(DataError, match=f"{name} differs"):
             step._require_fit(config(rows="all"), artifact(**{name: []}), artifact())

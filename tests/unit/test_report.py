@@ -38,6 +38,7 @@ REPORT = Report(
     party="alice",
     parties=("alice", "bob"),
     model="logistic_regression",
+    model_owner="",
     measured="test",
     rows_matched=1364,
     train_rows=1091,

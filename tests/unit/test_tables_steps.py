@@ -294,6 +294,7 @@ def test_the_joint_manifest_says_what_all_parties_agree_on(world: World) -> None
             "digest": drawn(world).digest(),
         },
         "standardised": True,
+        "prepared": False,
     }
     assert [len(entry["reveals"]) for entry in alice.history] == [2, 0]
 

@@ -35,6 +35,7 @@ def encode(
     data: str = "",
     reading: dict[str, Any] = {},  # noqa: B006  KFP takes it as it is written here.
     aligned: dsl.Input[dsl.Dataset] = None,
+    prepared: str = "",
 ) -> None:
     """Turn the rows of all parties into secret shares on disk.
 
@@ -50,7 +51,8 @@ def encode(
         label_kind: binary, classes or number; auto if the model or the values decide.
         label_classes: Names of the label's classes in their order, where all parties may know them.
         tell_classes: Whether the label's owner tells all parties what its classes are called.
-        model: Name of the model that the shares are for, which says what the label may hold.
+        model: Name of the model that the shares are for, which says what the label may hold; empty
+            where the label's values say it.
         preparation: What is done to this party's columns: keep, drop, numbers, categories, dates,
             columns. Empty for what suits an ordinary table.
         standardise: Whether numbers are brought to mean 0 and deviation 1, unless preparation says
@@ -71,6 +73,9 @@ def encode(
         data: This party's table or images, where rows need no matching.
         reading: How data is written, where it does not show it itself.
         aligned: This party's matching rows, from psi.
+        prepared: Path of the folder with this party's preparation.json of an earlier run (its
+            shares artifact): columns and label are prepared as they were then. Empty to fit a
+            preparation to these rows.
         shares: This party's share of every feature and of the label.
         reveals: Every value that was opened: to whom, how many, and why.
     """

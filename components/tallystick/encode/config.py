@@ -24,6 +24,9 @@ class Config(StepConfig):
     """Whether parties hold different columns of the same rows, or different rows."""
     reading: dict[str, Any] = field(default_factory=dict)
     """How ``data`` is written; see :class:`~tallystick.tables.dialect.Dialect`."""
+    prepared: str = ""
+    """This party's earlier artifact of encode, by which columns and label are prepared; or empty,
+    for a preparation that is fitted to these rows."""
     preparation: dict[str, Any] = field(default_factory=dict)
     """What is done to columns; see :mod:`~tallystick.tables.rules`."""
     images: dict[str, Any] = field(default_factory=dict)
@@ -37,7 +40,7 @@ class Config(StepConfig):
     label_classes: tuple[str, ...] = ()
     """The label's classes, where all parties may know them."""
     model: str
-    """What will be trained; it decides what the label must look like."""
+    """What will be trained; it decides what the label must look like. Empty if nothing will."""
     group: str = ""
     """A column that says which group a row belongs to, for evaluation by group; or empty."""
     split_by: str = splitting.SEED
@@ -57,7 +60,7 @@ class Config(StepConfig):
     shares: Path
     """Where the shares artifact is written."""
 
-    LOCAL = StepConfig.LOCAL | {"data"}
+    LOCAL = StepConfig.LOCAL | {"data", "prepared"}
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -65,9 +68,9 @@ class Config(StepConfig):
         self.require(bool(self.label.strip()), "label", "the name of a column")
         self.require(self.label not in self.id_columns, "label", "another column than the ids")
         self.require(
-            architectures.known(self.model),
+            not self.model or architectures.known(self.model),
             "model",
-            f"one of {', '.join(architectures.NAMES)}, or package.module:Class or file.py:Class",
+            f"one of {', '.join(architectures.NAMES)}, package.module:Class, file.py:Class, or empty",
         )
         self.require(0 < self.test_fraction < 1, "test_fraction", "between 0 and 1")
         self.require(
@@ -104,6 +107,7 @@ class Config(StepConfig):
     def joint(self) -> dict[str, JSON]:
         """Return what all parties must agree on."""
         fields = {**StepConfig.joint(self), "model": architectures.short(self.model)}
+        fields["prepared"] = bool(self.prepared)
         if self.layout == HORIZONTAL:
             fields |= {"preparation": self.preparation, "images": _common(self.images)}
         return fields

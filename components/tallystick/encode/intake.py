@@ -1,5 +1,7 @@
 """Take in a party's rows and check what can be checked, before anybody is dialled."""
 
+from pathlib import Path
+
 from tallystick.encode import label as labels
 from tallystick.encode import own, schema
 from tallystick.encode.config import Config
@@ -10,6 +12,7 @@ from tallystick.runtime.manifest import Manifest
 from tallystick.tables import image_files
 from tallystick.tables.dialect import Dialect
 from tallystick.tables.images import ImageRules, ImageSet
+from tallystick.tables.preparation import Preparation
 from tallystick.tables.rules import Rules
 from tallystick.tables.spool import Spool
 from tallystick.tables.streaming import Source
@@ -30,6 +33,7 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
     """
     rules = Rules.parse(config.preparation, standardise=config.standardise)
     image_rules = ImageRules.parse(config.images)
+    prepared = Preparation.read(Path(config.prepared)) if config.prepared else None
     if aligned is not None:
         assert config.aligned is not None
         matched_by = aligned.joint.get("id_columns")
@@ -44,7 +48,7 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
             )
         source = Source(config.aligned / TABLE, config.id_columns)
     elif image_files.holds_images(config.data):
-        return _checked(config, _image_rows(config, image_rules))
+        return _checked(config, _image_rows(config, image_rules, prepared))
     else:
         dialect = Dialect.parse(config.reading)
         source = Source(config.data, config.id_columns, dialect)
@@ -67,12 +71,13 @@ def take_in(config: Config, aligned: Manifest | None) -> OwnRows:
         label_classes=config.label_classes,
         group=config.group,
         split_column=config.split_column,
+        prepared=prepared,
         images=named,
     )
     return _checked(config, rows)
 
 
-def _image_rows(config: Config, rules: ImageRules) -> OwnRows:
+def _image_rows(config: Config, rules: ImageRules, prepared: Preparation | None) -> OwnRows:
     """Read images, or labels that lie in a file of their own."""
     found = image_files.open_set(config.data, rules)
     values = found.labels if isinstance(found, ImageSet) else found
@@ -80,7 +85,9 @@ def _image_rows(config: Config, rules: ImageRules) -> OwnRows:
     features = own.Images(found) if isinstance(found, ImageSet) else own.Nothing(len(found))
     return OwnRows(
         features=features,
-        label=labels.prepare(values, config.label, kind=kind, classes=config.label_classes)
+        label=labels.prepare(
+            values, config.label, kind=kind, classes=config.label_classes, prepared=prepared
+        )
         if values is not None
         else None,
         group=None,
@@ -92,13 +99,15 @@ def _image_rows(config: Config, rules: ImageRules) -> OwnRows:
 def _checked(config: Config, rows: OwnRows) -> OwnRows:
     """Check what depends on the layout."""
     if config.layout == HORIZONTAL:
+        if config.group:
+            raise ConfigError("group is not to be had with layout: horizontal yet; leave it out")
+        if config.prepared:
+            return rows
         if rows.label is not None and rows.label.classes and not config.label_classes:
             raise ConfigError(
                 "with layout: horizontal every party has labels of its own; list the classes in "
                 "label_classes, the same at every party"
             )
-        if config.group:
-            raise ConfigError("group is not to be had with layout: horizontal yet; leave it out")
         if isinstance(rows.features, Columns):
             schema.require_summable(rows.features)
     return rows

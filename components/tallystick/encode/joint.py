@@ -81,6 +81,7 @@ class JointTable:
                 "digest": self._drawn.digest(),
             },
             "standardised": config.standardise,
+            "prepared": bool(config.prepared),
         }
 
     def write(self, folder: Path) -> None:
@@ -116,6 +117,8 @@ class JointTable:
         total = self._drawn.counts()["train_rows"]
         if isinstance(features, Columns):
             schema.agree_columns(self._session, features)
+            if self._config.prepared:
+                return
             horizontal.fit(self._session, features, train_rows, total)
             return
         answers = self._session.exchange({"shape": list(features.shape)})
@@ -141,15 +144,19 @@ class JointTable:
             return rows
         label, units = rows.label, {"mean": 0.0, "deviation": 1.0}
         why = "errors are reported in the label's own units"
-        if config.standardise and self._is_horizontal:
+        if config.prepared and self._is_horizontal:
+            assert label is not None
+            units = {"mean": label.mean, "deviation": label.deviation}
+        elif config.standardise and self._is_horizontal:
             assert label is not None
             total = self._drawn.counts()["train_rows"]
             values_T = label.values_N[train_rows]
             mean, deviation = sums.standard(self._session, values_T, total, "the label", why)
             units = {"mean": mean, "deviation": deviation}
-            label = replace(label, values_N=(label.values_N - mean) / deviation)
-        elif config.standardise:
-            if label is not None:
+            values_N = (label.values_N - mean) / deviation
+            label = replace(label, values_N=values_N, mean=mean, deviation=deviation)
+        elif config.standardise or config.prepared:
+            if label is not None and not config.prepared:
                 label = label.standardised(config.label, train_rows)
             units = sharing.publish_label_units(self._session, holdings.label_owner, label, why)
         if label is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.tables import fitting, preparation
+from tallystick.tables.preparation import Preparation
 from tallystick.tables.rules import NumberRule
 
 BINARY, CLASSES, NUMBER = KINDS = ("binary", "classes", "number")
@@ -87,6 +88,7 @@ def prepare(
     *,
     kind: str,
     classes: Sequence[str] = (),
+    prepared: Preparation | None = None,
     what: str = "label",
 ) -> Label:
     """Check the column and turn it into numbers.
@@ -96,12 +98,21 @@ def prepare(
         name: the column's.
         kind: "binary", "classes" or "number"; "auto" if its values decide.
         classes: the classes in their order, as text, where the parties have agreed on them.
+        prepared: how the label was prepared before, which is done again; None to look at it.
         what: what it is called in messages.
 
     Raises:
         ConfigError: the agreed classes are not those of the label.
         DataError: empty values, too many or too few classes, or no numbers.
     """
+    known: Sequence[Value] = ()
+    if prepared is not None:
+        if not prepared.label_kind:
+            raise DataError(
+                f"this party holds the label {name!r}, and held none in the run whose preparation "
+                "is given; the label stays with its owner"
+            )
+        kind, classes, known = prepared.label_kind, (), prepared.label_classes
     if classes and kind != NUMBER:
         return _agreed(column, name, kind, classes)
     if kind == AUTO:
@@ -111,8 +122,14 @@ def prepare(
         empty = int(np.isnan(values_N).sum())
         if empty:
             raise _empty(what, name, empty, len(column))
-        return Label(kind=NUMBER, values_N=values_N)
-    values = column.to_pylist()
+        if prepared is None:
+            return Label(kind=NUMBER, values_N=values_N)
+        mean, deviation = prepared.label_mean, prepared.label_deviation
+        scaled_N = (values_N - mean) / deviation
+        return Label(kind=NUMBER, values_N=scaled_N, mean=mean, deviation=deviation)
+    # Classes that the parties agreed on stand as text.
+    is_text = bool(known) and all(isinstance(value, str) for value in known)
+    values = (preparation.as_categories(column) if is_text else column).to_pylist()
     empty = sum(value is None or value == "" or value != value for value in values)
     if empty:
         raise _empty(what, name, empty, len(values))
@@ -121,7 +138,12 @@ def prepare(
             f"the {what} {name!r} holds values that are neither finite numbers, text nor booleans; "
             "map it to classes"
         )
-    found = sorted(set(values))
+    found = list(known) or sorted(set(values))
+    if unknown := len(set(values) - set(found)):
+        raise DataError(
+            f"the {what} {name!r} holds {unknown} values that it did not hold when the model was "
+            "trained; spell its classes as they were then"
+        )
     if kind == BINARY and len(found) != 2:
         raise DataError(
             f"the label {name!r} has {len(found)} different values in the rows that are used, "

@@ -49,19 +49,32 @@ class Columns:
         spool: the table.
         rules: what is to be done to it.
         others: names of columns that are no features: ids, the label and the like.
+        prepared: how the same columns were prepared before, which is done to these rows then.
 
     Raises:
         ConfigError: a rule is meant for no column, or for one of another kind.
         DataError: a column cannot be used as it is.
     """
 
-    def __init__(self, spool: Spool, rules: Rules, others: Collection[str]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        rules: Rules,
+        others: Collection[str],
+        prepared: Preparation | None = None,
+    ) -> None:
         self.rows = spool.rows
         self.rules = rules
         self.spool = spool
         self.transforms: tuple[Transform, ...] | None = None
         """None until it is fitted."""
         names = [name for name in spool.schema.names if name not in others]
+        if prepared is not None:
+            fitting.require_schema(prepared, spool.schema, "the table")
+            self.transforms = prepared.transforms
+            names = list(dict.fromkeys(one.column for one in prepared.transforms))
+            self.kinds = {n: fitting.kind_of(n, spool.schema.field(n).type) for n in names}
+            return
         self.kinds = {
             name: fitting.kind_of(name, spool.schema.field(name).type)
             for name in rules.chosen(names)
@@ -168,6 +181,9 @@ class OwnRows:
             transforms=transforms or (),
             label_classes=self.label.classes if self.label else (),
             groups=self.group.classes if self.group else (),
+            label_kind=self.label.kind if self.label else "",
+            label_mean=self.label.mean if self.label else 0.0,
+            label_deviation=self.label.deviation if self.label else 1.0,
         )
 
 
@@ -181,6 +197,7 @@ def of_table(
     label_classes: Sequence[str],
     group: str,
     split_column: str,
+    prepared: Preparation | None = None,
     images: Features | None = None,
 ) -> OwnRows:
     """Check a party's table, and find in it what its columns are for.
@@ -194,6 +211,7 @@ def of_table(
         label_classes: the classes that all parties know; or none.
         group: the group column, whoever holds it; empty if there is none.
         split_column: the column that rows are split by, whoever holds it; or empty.
+        prepared: how the same columns were prepared before; None to fit them to these rows.
         images: they stand for all columns, where the rows are images.
 
     Raises:
@@ -202,10 +220,16 @@ def of_table(
     """
     names = spool.schema.names
     others = {*id_columns, label, group, split_column}
-    features = images or Columns(spool, rules, others)
+    features = images or Columns(spool, rules, others, prepared)
     return OwnRows(
         features=features,
-        label=labels.prepare(spool.column(label), label, kind=label_kind, classes=label_classes)
+        label=labels.prepare(
+            spool.column(label),
+            label,
+            kind=label_kind,
+            classes=label_classes,
+            prepared=prepared,
+        )
         if label in names
         else None,
         group=labels.prepare(spool.column(group), group, kind=labels.CLASSES, what="group column")

@@ -21,7 +21,7 @@ MAX_NAMES = 40
 _MEASURED = {
     "test": "tested it",
     "validation": "were kept for validation and measure it here",
-    "all": "measure it here, all that there are, whether they trained it or not",
+    "all": "measure it here",
 }
 _TITLES = {
     "auc": ("AUC", "1 is perfect, 0.5 is guessing"),
@@ -62,11 +62,13 @@ class Report:
     parties: Sequence[str]
     """All parties, in rank order."""
     model: str
+    model_owner: str
+    """The party that owns the model; empty for one that the parties trained together."""
     measured: str
     """Which rows were measured on: test, validation or all."""
     rows_matched: int
     train_rows: int
-    """How many rows trained the model."""
+    """How many of them trained the model; 0 where it was trained on others."""
     test_rows: int
     """How many rows were measured on."""
     features: Mapping[str, Sequence[str]]
@@ -95,10 +97,7 @@ def render(report: Report) -> str:
         session=escape(report.session),
         model=escape(_words(report.model)),
         lead=_lead(report),
-        rows=(
-            f"{report.rows_matched:,} rows are held by every party: {report.train_rows:,} trained "
-            f"the model, {report.test_rows:,} {_MEASURED[report.measured]}."
-        ),
+        rows=_rows(report),
         cards="".join(_card(name, value) for name, value in report.metrics.items()),
         chart_style=charts.STYLE,
         panels="".join(map(_panel, report.panels)),
@@ -113,8 +112,21 @@ def render(report: Report) -> str:
 def _lead(report: Report) -> str:
     names = [f"<b>{escape(name)}</b>" for name in report.parties]
     together = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
-    model = escape(_words(report.model)).capitalize()
-    return f"{model}, trained jointly by {together}. This is {escape(report.party)}'s copy."
+    copy = f"This is {escape(report.party)}'s copy."
+    if report.model_owner:
+        owner = escape(report.model_owner)
+        return f"A model of {owner}'s own, measured jointly by {together}. {copy}"
+    return f"{escape(_words(report.model)).capitalize()}, trained jointly by {together}. {copy}"
+
+
+def _rows(report: Report) -> str:
+    trained = f"{report.train_rows:,} trained the model"
+    if not report.train_rows:
+        trained = "none of them is known to have trained the model"
+    return (
+        f"{report.rows_matched:,} rows are held by every party: {trained}, "
+        f"{report.test_rows:,} {_MEASURED[report.measured]}."
+    )
 
 
 def _card(name: str, value: float) -> str:

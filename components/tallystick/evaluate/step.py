@@ -1,5 +1,6 @@
 """Measure a model on shared rows; only agreed totals are opened."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from tallystick.evaluate.curves import RULES
 from tallystick.evaluate.outcome import Outcome
 from tallystick.evaluate.panel import Panel
 from tallystick.evaluate.report import Report, render
-from tallystick.models import artifact, scoring
+from tallystick.models import scoring
+from tallystick.models.artifact import SharedModel
+from tallystick.models.chosen import Chosen, ModelConfig
 from tallystick.runtime import life
-from tallystick.runtime.configuration import StepConfig
-from tallystick.runtime.errors import DataError
+from tallystick.runtime.engine import Engine, Secret
+from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.runtime.session import Session
 from tallystick.tables import shares
 
@@ -25,13 +28,15 @@ _LOSSES_OF_PROBABILITIES = ("auto", "logistic")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config(StepConfig):
+class Config(ModelConfig):
     """What the evaluate step is told."""
 
     shares: Path
     """The artifact of the encode step."""
-    trained: Path
-    """The artifact of the train step."""
+    trained: Path | None = None
+    """The artifact of the train step; None for an earlier one's folder, or a party's own model."""
+    trained_folder: str = ""
+    """Where the artifact of an earlier train step lies; or empty."""
     rows: str = "test"
     """Which rows to measure on."""
     threshold: float = 0.5
@@ -47,13 +52,20 @@ class Config(StepConfig):
     report: Path
     """Where the page for people is written."""
 
+    LOCAL = ModelConfig.LOCAL | {"trained_folder"}
+
     def __post_init__(self) -> None:
         """Check ranges."""
-        StepConfig.__post_init__(self)
+        ModelConfig.__post_init__(self)
         self.require(self.rows in PARTS, "rows", f"one of {', '.join(PARTS)}")
         self.require(0.001 <= self.threshold <= 0.999, "threshold", "from 0.001 to 0.999")
         self.require(self.threshold_rule in RULES, "threshold_rule", f"one of {', '.join(RULES)}")
         self.require(1 <= self.min_count <= 1 << 20, "min_count", "from 1 to 1048576")
+
+    @property
+    def share_folder(self) -> str:
+        """Where this party's share of the model lies."""
+        return str(self.trained or self.trained_folder)
 
 
 @life.step("evaluate")
@@ -63,15 +75,21 @@ def run(config: Config) -> int:
     Returns:
         The number of rows that were measured.
     """
-    data, model = shares.read(config.shares), artifact.read(config.trained)
-    _require_fit(config, data, model)
+    data = shares.read(config.shares)
+    shape = config.feature_shape or tuple(data.manifest.joint["feature_shape"])
+    _require_shape(data, shape)
+    chosen = Chosen.read(config, shape)
+    if chosen.shared is not None:
+        _require_fit(config, data, chosen.shared)
+    if chosen.network is not None:
+        _require_scores(data.manifest.joint["label"], chosen.network[0].outputs)
     rows = _rows(config, data)
     with (
         tracking.run(session=config.session, party=config.party, step="evaluate") as log,
         Session.join(config, "evaluate") as session,
     ):
         session.agree(data.manifest)
-        session.agree(model.manifest)
+        model = chosen.agreed(session, config.model_owner, shape)
         found = _measure(config, session, data, model, rows)
         names = data.manifest.joint["label"].get("names") or ()
         outcome = Outcome.of(found, config.threshold_rule, names)
@@ -89,7 +107,16 @@ def run(config: Config) -> int:
     return len(rows)
 
 
-def _require_fit(config: Config, data: shares.Shares, model: artifact.SharedModel) -> None:
+def _require_shape(data: shares.Shares, shape: tuple[int, ...]) -> None:
+    held = data.manifest.joint["feature_shape"]
+    if math.prod(shape) != math.prod(held):
+        raise ConfigError(
+            f"the rows have the shape {list(held)}, and feature_shape is {list(shape)}; a model is "
+            "measured on rows with as many values as it takes"
+        )
+
+
+def _require_fit(config: Config, data: shares.Shares, model: SharedModel) -> None:
     ours, its = data.manifest.joint, model.manifest.joint
     for name in ("columns", "label"):
         if name in its and ours[name] != its[name]:
@@ -104,6 +131,11 @@ def _require_fit(config: Config, data: shares.Shares, model: artifact.SharedMode
             "the model was trained on other shares than these: row_order or split differs; "
             "evaluate it on the shares that it was trained with, or on all rows of a new table "
             "with rows: all"
+        )
+    if not ours.get("prepared") and its.get("row_order", ours["row_order"]) != ours["row_order"]:
+        raise DataError(
+            "these rows were prepared by what they hold themselves, and the model was trained on "
+            "rows prepared by another table; give encode that preparation as prepared"
         )
 
 
@@ -126,12 +158,15 @@ def _measure(
     config: Config,
     session: Session,
     data: shares.Shares,
-    model: artifact.SharedModel,
+    model: SharedModel,
     rows: NDArray[np.int64],
 ) -> binary.Binary | multiclass.Multiclass | regression.Regression:
     engine, ledger = session.engine, session.ledger
     label = data.manifest.joint["label"]
     outputs = scoring.outputs(engine, model, engine.from_share(data.features(rows)))
+    if config.model_owner:
+        _require_scores(label, outputs.size(1))
+        outputs = _as_trained(engine, outputs, label)
     truth = engine.from_share(data.label(rows))
     group = data.group(rows)
     options: dict[str, Any] = {
@@ -162,7 +197,29 @@ def _measure(
     )
 
 
-def _has_probabilities(model: artifact.SharedModel) -> bool:
+def _require_scores(label: dict[str, Any], found: int) -> None:
+    """Refuse a party's own model whose scores are not those of a model for this label."""
+    kind = label["kind"]
+    fits = {"binary": (1, 2), "classes": (label.get("classes"),), "number": (1,)}[kind]
+    if found not in fits:
+        raise ConfigError(
+            f"the model gives {found} scores a row, and the label, of the kind {kind}, takes "
+            f"{' or '.join(map(str, fits))}; bring a model for this label, or say by label_kind "
+            "what the label is"
+        )
+
+
+def _as_trained(engine: Engine, outputs: Secret, label: dict[str, Any]) -> Secret:
+    """Bring the scores of a party's own model to what those of train mean."""
+    if label["kind"] == "binary" and outputs.size(1) == 2:
+        return outputs[:, 1:] - outputs[:, :1]
+    if label["kind"] == "number":
+        # It speaks in the label's own units, and errors are measured in its deviations.
+        return engine.scaled(outputs - float(label["mean"]), 1 / float(label["deviation"]))
+    return outputs
+
+
+def _has_probabilities(model: SharedModel) -> bool:
     """Say by the training's loss whether the sigmoid of a score is meant as a probability."""
     loss = model.manifest.joint.get("training", {}).get("loss", "auto")
     return model.name != "linear_svm" and loss in _LOSSES_OF_PROBABILITIES
@@ -187,15 +244,16 @@ def _report(
     config: Config,
     session: Session,
     data: shares.Shares,
-    model: artifact.SharedModel,
+    model: SharedModel,
     rows: int,
     outcome: Outcome,
     drawn: list[Panel],
 ) -> Report:
-    joint = model.manifest.joint
+    joint, ours = model.manifest.joint, data.manifest.joint
+    trained_here = joint.get("row_order") == ours["row_order"]
     history = session.history(model.manifest.history)
     owners: dict[str, list[str]] = {party: [] for party in session.parties}
-    for column in data.manifest.joint["columns"]:
+    for column in ours["columns"]:
         # Where parties hold different rows, every one of them has all columns.
         for owner in [column["owner"]] if column["owner"] else session.parties:
             owners[owner].append(column["name"].removeprefix(f"{column['owner']}."))
@@ -204,13 +262,14 @@ def _report(
         party=session.party,
         parties=session.parties,
         model=model.name,
+        model_owner=config.model_owner,
         measured=config.rows,
-        rows_matched=data.manifest.joint["rows"],
-        train_rows=joint.get("split", {}).get("train_rows", 0),
+        rows_matched=ours["rows"],
+        train_rows=ours["split"]["train_rows"] if trained_here else 0,
         test_rows=rows,
         features=owners,
-        label=data.manifest.joint["label"]["name"],
-        label_owner=data.manifest.joint["label"]["owner"],
+        label=ours["label"]["name"],
+        label_owner=ours["label"]["owner"],
         metrics=outcome.metrics,
         panels=drawn,
         loss=joint.get("loss", []),

@@ -13,8 +13,6 @@ from tallystick.models.artifact import SharedModel
 from tallystick.models.finished import FinishedModel, shapes
 from tallystick.runtime import life
 from tallystick.runtime.configuration import StepConfig
-from tallystick.runtime.consortium import Consortium
-from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
 
@@ -36,6 +34,7 @@ class Config(StepConfig):
     exported: Path
     """Where the opened model is written."""
 
+    MEMBERS = StepConfig.MEMBERS | {"export_to"}
     LOCAL = StepConfig.LOCAL | {"agree_to_export", "formats", "register_as"}
 
     def __post_init__(self) -> None:
@@ -59,13 +58,13 @@ def run(config: Config) -> int:
         The number of parties that learned the model.
     """
     model = artifact.read(config.trained)
-    receivers = _receivers(config)
     with (
         tracking.run(session=config.session, party=config.party, step="export") as log,
         Session.join(config, "export") as session,
     ):
         session.agree(model.manifest)
         opened = None
+        receivers = tuple(name for name in session.parties if name in config.export_to)
         if receivers:
             consent.require(session, config.agree_to_export, receivers)
             opened = _open(session, model, receivers)
@@ -98,18 +97,3 @@ def _open(session: Session, model: SharedModel, receivers: tuple[str, ...]) -> T
         why="the job names who gets it, and every party agreed",
         to=receivers,
     )
-
-
-def _receivers(config: Config) -> tuple[str, ...]:
-    """Return the receivers in rank order.
-
-    Raises:
-        ConfigError: somebody is named who is no party.
-    """
-    names = Consortium.load(config.consortium).names
-    unknown = sorted(set(config.export_to) - set(names))
-    if unknown:
-        raise ConfigError(
-            f"export_to names {', '.join(unknown)}, but the parties are {', '.join(names)}"
-        )
-    return tuple(name for name in names if name in config.export_to)

@@ -19,7 +19,7 @@ from tallystick.runtime.errors import DataError
 from tallystick.tables import fitting, image_files
 from tallystick.tables.dialect import Dialect
 from tallystick.tables.images import ImageRules, ImageSet
-from tallystick.tables.preparation import Number, Preparation, Transform
+from tallystick.tables.preparation import Number, Preparation
 from tallystick.tables.spool import Spool
 from tallystick.tables.streaming import Source
 
@@ -70,7 +70,7 @@ class Table:
         if prepared is None:
             names = [name for name in spool.schema.names if name not in self._ids]
             prepared = Preparation(transforms=tuple(Number(column=n, fill=None) for n in names))
-        _require_schema(prepared, spool.schema, name)
+        fitting.require_schema(prepared, spool.schema, name)
         self._prepared = prepared
         self.names = prepared.features
         self.shape: tuple[int, ...] = (len(self.names),)
@@ -136,25 +136,3 @@ def open_rows(
     else:
         return None
     return Table(Spool.fill(source, folder), source.name, id_columns, fitted)
-
-
-def _require_schema(prepared: Preparation, schema: pa.Schema, name: str) -> None:
-    """Refuse a table whose columns differ from those that were prepared, naming each."""
-    wanted = {transform.column: _kind_before(transform) for transform in prepared.transforms}
-    missing = [column for column in wanted if column not in schema.names]
-    problems = [f"{', '.join(map(repr, missing))} missing"] if missing else []
-    for column, before in wanted.items():
-        if column in schema.names:
-            now = fitting.kind_of(column, schema.field(column).type)
-            if now not in (before, ""):
-                problems.append(f"{column!r} holds a {now} in each row where it held a {before}")
-    if problems:
-        raise DataError(
-            f"{name} has not the columns that the model was trained by: {'; '.join(problems)}"
-        )
-
-
-def _kind_before(transform: Transform) -> str:
-    if isinstance(transform, Number):
-        return "date" if transform.part else "number"
-    return "category"

@@ -12,14 +12,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tallystick import tracking
-from tallystick.models import architectures, artifact, from_file, scoring
+from tallystick.models import scoring
 from tallystick.models.artifact import SharedModel
-from tallystick.predict import answers, owned
+from tallystick.models.chosen import Chosen, ModelConfig
+from tallystick.predict import answers
 from tallystick.predict.layout import Layout
 from tallystick.predict.rows import Piece, Rows, open_rows
 from tallystick.runtime import events, life
-from tallystick.runtime.configuration import StepConfig
-from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
@@ -30,7 +29,7 @@ TABLE = "predictions.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config(StepConfig):
+class Config(ModelConfig):
     """What the predict step is told."""
 
     receiver: str
@@ -39,14 +38,6 @@ class Config(StepConfig):
     """class, probability or score."""
     trained: str
     """This party's artifact of the train step; empty where a party owns the model."""
-    model_owner: str
-    """The party that owns the model; empty for one that is shared."""
-    model_file: str
-    """The model, at its owner; empty elsewhere."""
-    architecture: str
-    """The network's name, where the file is a state_dict."""
-    feature_shape: tuple[int, ...]
-    """Of one row, where a party owns the model."""
     prepared: str
     """This party's artifact of the encode step; empty if its rows need no preparation."""
     class_names: str
@@ -64,43 +55,25 @@ class Config(StepConfig):
     predictions: Path
     """Where the result is written."""
 
-    LOCAL = StepConfig.LOCAL | {
-        "trained",
-        "model_file",
-        "architecture",
-        "prepared",
-        "class_names",
-        "data",
-    }
+    MEMBERS = ModelConfig.MEMBERS | {"receiver"}
+    LOCAL = ModelConfig.LOCAL | {"trained", "prepared", "class_names", "data"}
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        StepConfig.__post_init__(self)
+        ModelConfig.__post_init__(self)
         self.require(self.output in answers.OUTPUTS, "output", f"one of {answers.OUTPUTS}")
         self.require(
-            all(0 < size <= 1 << 20 for size in self.feature_shape)
-            and bool(self.feature_shape) == bool(self.model_owner),
+            bool(self.feature_shape) == bool(self.model_owner),
             "feature_shape",
-            "sizes of one row where model_owner is set, such as 3, 224, 224, and empty elsewhere",
+            "sizes of one row where model_owner is set, such as 3, 224, 224",
         )
         if self.aligned is not None and self.data:
             raise ConfigError("predict takes either aligned, from psi, or data; give one of them")
-        self.require(
-            bool(self.trained) != bool(self.model_owner),
-            "trained",
-            "empty where model_owner is set, and the path of train's artifact where it is not",
-        )
-        is_mine = self.party == self.model_owner
-        self.require(
-            bool(self.model_file) == is_mine,
-            "model_file",
-            "the path of the model" if is_mine else "empty at a party that does not own the model",
-        )
-        self.require(
-            not self.architecture or architectures.known(self.architecture),
-            "architecture",
-            f"one of {', '.join(architectures.NAMES)}, or file.py:Class",
-        )
+
+    @property
+    def share_folder(self) -> str:
+        """Where this party's share of the model lies."""
+        return self.trained
 
 
 @life.step("predict")
@@ -110,11 +83,6 @@ def run(config: Config) -> int:
     Returns:
         The number of rows.
     """
-    parties = Consortium.load(config.consortium).names
-    config.require(config.receiver in parties, "receiver", f"one of {', '.join(parties)}")
-    config.require(
-        config.model_owner in ("", *parties), "model_owner", f"empty or one of {parties}"
-    )
     rows = open_rows(
         config.predictions.parent,
         aligned=config.aligned,
@@ -124,17 +92,15 @@ def run(config: Config) -> int:
         reading=config.reading,
         rules=config.images,
     )
-    shared, network = _own_model(config)
+    chosen = Chosen.read(config, config.feature_shape)
+    _require_output(config, chosen.shared)
     names = _class_names(config)
-    _require_shape(config, rows, shared)
+    _require_shape(config, rows, chosen.shared)
     with (
         tracking.run(session=config.session, party=config.party, step="predict") as log,
         Session.join(config, "predict") as session,
     ):
-        if shared is None:
-            shared = owned.share(session, config.model_owner, network, config.feature_shape)
-        else:
-            session.agree(shared.manifest)
+        shared = chosen.agreed(session, config.model_owner, config.feature_shape)
         layout = Layout(session, rows, _shape(config, shared))
         folder = session.output(config.predictions)
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,18 +114,10 @@ def run(config: Config) -> int:
     return layout.count
 
 
-def _own_model(config: Config) -> tuple[SharedModel | None, owned.Network | None]:
-    """Read this party's share of the model, or the model that it owns."""
-    if not config.model_owner:
-        shared = artifact.read(Path(config.trained))
-        joint = shared.manifest.joint
-        answers.require_fit(config.output, shared.name, joint["label"]["kind"])
-        return shared, None
-    if config.party != config.model_owner:
-        return None, None
-    network = from_file.read(Path(config.model_file), config.architecture, config.feature_shape)
-    owned.require_small(network[1])
-    return None, network
+def _require_output(config: Config, shared: SharedModel | None) -> None:
+    if shared is not None:
+        kind = shared.manifest.joint["label"]["kind"]
+        answers.require_fit(config.output, shared.name, kind)
 
 
 def _class_names(config: Config) -> tuple[str, ...]:

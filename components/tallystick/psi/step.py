@@ -11,7 +11,6 @@ from tallystick.psi.matches import RESULTS, Matches, Result, TooFewMatch, Wanted
 from tallystick.psi.workers import Workers, cores
 from tallystick.runtime import events, life
 from tallystick.runtime.configuration import JSON, StepConfig
-from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.errors import DataError
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
@@ -52,6 +51,7 @@ class Config(StepConfig):
     aligned: Path
     """Where the aligned artifact is written."""
 
+    MEMBERS = StepConfig.MEMBERS | {"receiver"}
     LOCAL = StepConfig.LOCAL | {"data"}
 
     def __post_init__(self) -> None:
@@ -95,9 +95,6 @@ def run(config: Config) -> int:
     Returns:
         The number of rows that match; 0 at a party that does not learn it.
     """
-    if config.result == "receiver":
-        parties = Consortium.load(config.consortium).names
-        config.require(config.receiver in parties, "receiver", f"one of {', '.join(parties)}")
     folder = config.aligned.parent
     folder.mkdir(parents=True, exist_ok=True)
     with Workers(cores()) as workers:

@@ -5,7 +5,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,6 +34,8 @@ class StepConfig:
     reveals: Path
     """Where the page that lists every opened value is written."""
 
+    MEMBERS: ClassVar[frozenset[str]] = frozenset()
+    """Fields that name parties: one, several, or nobody."""
     LOCAL: ClassVar[frozenset[str]] = frozenset({"party", "join_timeout_s"})
     """Fields that may differ between parties, beside those that hold a path."""
 
@@ -56,6 +58,24 @@ class StepConfig:
         """
         if not holds:
             raise ConfigError(f"{field} must be {allowed}, not {getattr(self, field)!r}")
+
+    def require_members(self, parties: Sequence[str]) -> None:
+        """Refuse a name that is no party's.
+
+        Args:
+            parties: those who take part.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        for field in sorted(self.MEMBERS):
+            named = getattr(self, field)
+            for name in named if isinstance(named, tuple) else (named,):
+                if name and name not in parties:
+                    raise ConfigError(
+                        f"{field} names {name!r}, who takes no part; the parties are "
+                        f"{', '.join(parties)}"
+                    )
 
     @classmethod
     def from_task(cls, arguments: Mapping[str, object]) -> Self:

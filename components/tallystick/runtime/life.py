@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tallystick.runtime import cores, events
 from tallystick.runtime.configuration import StepConfig
+from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.errors import PeerError, TallystickError
 
 C = TypeVar("C", bound=StepConfig)
@@ -60,6 +61,7 @@ def step(name: str) -> Callable[[Callable[[C], int]], Callable[[C | Mapping[str,
             parsed: C | None = None
             try:
                 parsed = config if isinstance(config, StepConfig) else kind.from_task(config)
+                parsed.require_members(Consortium.load(parsed.consortium).names)
                 result = function(parsed)
             except TallystickError as error:
                 _fail(error)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tallystick.runtime.errors import DataError
 from tallystick.tables import preparation
-from tallystick.tables.preparation import Number, OneHot, Ordinal, Transform
+from tallystick.tables.preparation import Number, OneHot, Ordinal, Preparation, Transform
 from tallystick.tables.rules import CategoryRule, DateRule, NumberRule, Rule
 
 Floats = NDArray[np.float64]
@@ -56,6 +56,37 @@ def kind_of(name: str, kind: pa.DataType) -> str:
         f"column {name!r} holds values of type {kind}, which are neither numbers, text nor dates; "
         "drop it, or turn it into one of these"
     )
+
+
+def require_schema(prepared: Preparation, schema: pa.Schema, name: str) -> None:
+    """Refuse a table whose columns differ from those that were prepared, naming each.
+
+    Args:
+        prepared: how columns were prepared before.
+        schema: of the table.
+        name: what messages call it.
+
+    Raises:
+        DataError: a column is missing, or holds another kind of values.
+    """
+    wanted = {transform.column: _kind_before(transform) for transform in prepared.transforms}
+    missing = [column for column in wanted if column not in schema.names]
+    problems = [f"{', '.join(map(repr, missing))} missing"] if missing else []
+    for column, before in wanted.items():
+        if column in schema.names:
+            now = kind_of(column, schema.field(column).type)
+            if now not in (before, ""):
+                problems.append(f"{column!r} holds a {now} in each row where it held a {before}")
+    if problems:
+        raise DataError(
+            f"{name} has not the columns that the model was trained by: {'; '.join(problems)}"
+        )
+
+
+def _kind_before(transform: Transform) -> str:
+    if isinstance(transform, Number):
+        return "date" if transform.part else "number"
+    return "category"
 
 
 def fit(name: str, column: pa.ChunkedArray, rule: Rule, train_rows: Rows) -> Fitted:

@@ -147,6 +147,11 @@ class Preparation:
     """What the label's classes stand for, at its owner; empty elsewhere and for a regression."""
     groups: tuple[str | int | float, ...] = ()
     """What the groups stand for, at the owner of the group column."""
+    label_kind: str = ""
+    """binary, classes or number, at the label's owner; empty elsewhere."""
+    label_mean: float = 0.0
+    label_deviation: float = 1.0
+    """What was taken from a number to learn, and what it was divided by then."""
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -182,6 +187,9 @@ class Preparation:
             ],
             "label_classes": self.label_classes,
             "groups": self.groups,
+            "label_kind": self.label_kind,
+            "label_mean": self.label_mean,
+            "label_deviation": self.label_deviation,
         }
         (folder / NAME).write_text(json.dumps(content, indent=2) + "\n")
 
@@ -200,6 +208,9 @@ class Preparation:
                 transforms=tuple(_transform(entry) for entry in content["transforms"]),
                 label_classes=tuple(content["label_classes"]),
                 groups=tuple(content["groups"]),
+                label_kind=str(content["label_kind"]),
+                label_mean=float(content["label_mean"]),
+                label_deviation=float(content["label_deviation"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
