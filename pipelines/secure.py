@@ -70,6 +70,6 @@ class Pods:
         )
         return kubernetes.mount_pvc(task, self.data_claim, DATA_FOLDER)
 
-    def keeping(self, task: Any, checkpoint_claim: Any) -> Any:
-        """Place a task that keeps checkpoints, which a pod started anew goes on from."""
-        return kubernetes.mount_pvc(self(task), checkpoint_claim, CHECKPOINT_FOLDER)
+    def keep(self, task: Any, checkpoint_claim: Any) -> None:
+        """Give a task where it keeps checkpoints, which a pod started anew goes on from."""
+        kubernetes.mount_pvc(task, checkpoint_claim, CHECKPOINT_FOLDER)
