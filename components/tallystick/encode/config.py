@@ -70,7 +70,8 @@ class Config(StepConfig):
         self.require(
             not self.model or architectures.known(self.model),
             "model",
-            f"one of {', '.join(architectures.NAMES)}, package.module:Class, file.py:Class, or empty",
+            f"one of {', '.join(architectures.NAMES)}, or package.module:Class or file.py:Class, "
+            "or empty",
         )
         self.require(0 < self.test_fraction < 1, "test_fraction", "between 0 and 1")
         self.require(
