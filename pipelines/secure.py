@@ -13,9 +13,11 @@ from kfp import kubernetes
 
 # A task that outlives a day waits for peers that will not come: its pod is taken back.
 TIMEOUT_S = 86_400
-# A pod that dies is started anew, and so are its peers', who lose it: they meet again. After some
-# two minutes of trying, what is wrong is no accident.
-RETRIES, FIRST_PAUSE, PAUSE_FACTOR = 4, "10s", 2.0
+# A pod that fails is started anew, and so are its peers', who lose it: they meet again. With
+# checkpoints little is lost by that, and a training is long enough for many an accident.
+RETRIES, KEEPING_RETRIES, PAUSE = 4, 20, "15s"
+# Counted from a task's first start. KFP's own hour would leave a longer training without a retry.
+RETRIED_FOR = "604800s"
 
 CONSORTIUM_FOLDER = "/etc/tallystick/consortium"
 IDENTITY_FOLDER = "/etc/tallystick/identity"
@@ -51,7 +53,7 @@ class Pods:
         A party whose task came from the cache would strand its peers, who wait for it to join.
         """
         task.set_caching_options(False)
-        task.set_retry(RETRIES, backoff_duration=FIRST_PAUSE, backoff_factor=PAUSE_FACTOR)
+        _retry(task, RETRIES)
         task.set_container_image(self.image)
         task.set_cpu_limit(self.cpu_limit).set_memory_limit(self.memory_limit)
         kubernetes.set_timeout(task, TIMEOUT_S)
@@ -72,4 +74,12 @@ class Pods:
 
     def keep(self, task: Any, checkpoint_claim: Any) -> None:
         """Give a task where it keeps checkpoints, which a pod started anew goes on from."""
+        _retry(task, KEEPING_RETRIES)
         kubernetes.mount_pvc(task, checkpoint_claim, CHECKPOINT_FOLDER)
+
+
+def _retry(task: Any, retries: int) -> None:
+    # A task waits for its peers by itself, so longer pauses would be of no use.
+    task.set_retry(
+        retries, backoff_duration=PAUSE, backoff_factor=1.0, backoff_max_duration=RETRIED_FOR
+    )
