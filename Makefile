@@ -13,7 +13,7 @@ BUILD = docker build --file images/party/Dockerfile --tag ghcr.io/tallystick/par
 	--build-arg CREATED=$(shell git show --no-patch --format=%cI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint fmt compile images images-offline test-docker test-chart \
+.PHONY: help setup demo test fuzz lint fmt compile release images images-offline test-docker test-chart \
 	bench bench-encode bench-psi clean
 
 help: ## print the targets
@@ -52,6 +52,14 @@ fmt: $(READY) ## format the code
 
 compile: $(READY) ## write pipelines/compiled/*.yaml, the packages for the Kubeflow UI
 	$(BIN)/python -m pipelines.build
+
+release: compile ## write dist/: the wheel, the packages for the Kubeflow UI, the chart, their checksums
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--wheel-dir dist .
+	cp pipelines/compiled/*.yaml dist
+	git archive --prefix=tallystick/ --output=dist/tallystick-$(VERSION).tgz HEAD:charts/tallystick
+	cd dist && sha256sum * > SHA256SUMS
 
 images: ## build the image from its pinned base; PIP_OPTIONS="--index-url ..." says where torch's CPU build is
 	$(BUILD) --build-arg PIP_OPTIONS="$(PIP_OPTIONS)" $(if $(BASE),--build-arg BASE="$(BASE)") .
