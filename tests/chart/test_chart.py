@@ -324,6 +324,18 @@ def test_the_notes_say_the_next_step(rendered: dict[str, Release]) -> None:
         ("tracked", r"Runs are tracked at http://tallystick-mlflow"),
     ):
         assert re.search(words, rendered[case].notes), rendered[case].notes
+    # What the form has to be told: everything of a party's own that a package has a default for.
+    own = {"identity_secret", "consortium_config", "data_claim", "checkpoint_claim", "image"}
+    told = helm.install(
+        {**PARTY, "image": {"repository": "registry.example/party"}}, name="a"
+    ).notes
+    said = dict(re.findall(r"^  (\w+): +(\S+)$", told, re.M))
+    assert said.keys() == own
+    assert said["image"].startswith("registry.example/party:")
+    assert {name: value for name, value in said.items() if name != "image"} == {
+        name: parameters("training")[name]["defaultValue"].replace("tallystick", "a")
+        for name in own - {"image"}
+    }
 
 
 def test_the_dashboard_asks_for_figures_that_the_dealer_gives(
