@@ -167,6 +167,47 @@ def test_a_damaged_checkpoint_is_refused(pair: Place, copied: Path) -> None:
     assert "was altered or damaged" in refused(pair, copied, "alice")
 
 
+def waiting_in_vain(place: Place, folder: Path, **changes: Any) -> Training:
+    """Start it again at bob, while alice is at something else; return what became of it."""
+    shutil.rmtree(folder / "bob" / "trained")
+    (folder / "bob" / "train.md").unlink()
+    elsewhere = {"alice": {"session": "another"}}
+    training = Training(
+        place, folder, {**config(folder), "join_timeout_s": 3, **changes}, elsewhere
+    )
+    assert training.end(LONG_S)["alice"] == ERRORS["PeerMismatch"]
+    return training
+
+
+def test_who_died_at_the_very_end_publishes_what_all_had_finished(
+    pair: Place, copied: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in (copied / "bob" / "trained").iterdir()}
+    training = waiting_in_vain(pair, copied)
+    (ended,) = training.events("bob", "finished")
+    assert ended["reveals"]
+    assert ended["results"]["loss"] > 0
+    after = {path.name: path.read_bytes() for path in (copied / "bob" / "trained").iterdir()}
+    assert after == before
+    assert (copied / "bob" / "train.md").exists()
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 0.2}, {"resume": False}])
+def test_what_was_finished_is_not_taken_for_another_training(
+    pair: Place, copied: Path, changes: dict[str, Any]
+) -> None:
+    training = waiting_in_vain(pair, copied, **changes)
+    assert training.events("bob", "failed")[0]["kind"] == "PeerTimeout"
+    assert not (copied / "bob" / "trained").exists()
+
+
+def test_once_the_parties_meet_again_what_was_finished_is_forgotten(
+    pair: Place, copied: Path
+) -> None:
+    assert "parameter epochs differs" in refused(pair, copied, "alice", epochs=3)
+    assert not [*(copied / "checkpoints").glob("*/*/finished")]
+
+
 def test_without_resume_a_training_begins_anew(pair: Place, copied: Path) -> None:
     training = Training(pair, copied, {**config(copied), "resume": False, "learning_rate": 0.2})
     training.finish(LONG_S)

@@ -73,7 +73,7 @@ class Checkpoints:
         self._resume = resume
         self._number = 0
         if address:
-            self._store, root = _opened(address)
+            self._store, root = opened(address)
             self._folder = f"{root}/{session.name}/{session.party}"
         self._used = _agreed(session, bool(address))
 
@@ -232,7 +232,12 @@ class Checkpoints:
         return content
 
 
-def _opened(address: str) -> tuple[Any, str]:
+def opened(address: str) -> tuple[Any, str]:
+    """Return the file system that an address is of, and the path in it.
+
+    Raises:
+        ConfigError: there is no such file system.
+    """
     try:
         if "://" in address:
             store, root = fs.FileSystem.from_uri(address)

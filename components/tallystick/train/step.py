@@ -15,11 +15,12 @@ from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS
 from tallystick.runtime import events, life
 from tallystick.runtime.consortium import Consortium
-from tallystick.runtime.errors import ConfigError
+from tallystick.runtime.errors import ConfigError, PeerTimeout
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
 from tallystick.tables import shares
 from tallystick.train import estimate, losses, optimisers
+from tallystick.train.completion import Completion
 from tallystick.train.configuration import AUTOMATIC, Config
 from tallystick.train.learner import Learner
 from tallystick.train.linear import LinearLearner
@@ -34,9 +35,24 @@ def run(config: Config) -> int:
     """Run this party's side of the step.
 
     Returns:
-        The number of epochs.
+        The number of rows that it trained on.
     """
     data = shares.read(config.shares)
+    completion = Completion(config, data)
+    try:
+        results = _together(config, data, completion)
+        completion.keep(results)
+    except PeerTimeout:
+        results = completion.restore()
+        if not results:
+            raise
+    for name, value in results.items():
+        config.metrics.log_metric(name, value)  # type: ignore[attr-defined]
+    return len(data.train_rows)
+
+
+def _together(config: Config, data: shares.Shares, completion: Completion) -> dict[str, float]:
+    """Train with the others, and return the totals that the step reports."""
     loss_name = _loss(config, data)
     joint = data.manifest.joint
     outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
@@ -48,6 +64,7 @@ def run(config: Config) -> int:
         tracking.run(session=config.session, party=config.party, step="train") as log,
         Session.join(config, "train") as session,
     ):
+        completion.forget()
         session.agree(data.manifest)
         log.parameters({"model": architectures.short(config.model), **config.training()})
         log.metrics({f"estimate.{name}": value for name, value in expected.items()})
@@ -58,11 +75,9 @@ def run(config: Config) -> int:
         artifact.write(session.output(config.trained), loop.learner.parameters(), manifest)
         for past in manifest.history:
             log.json(f"reveals/{past['step']}.json", past["reveals"])
-        found = {"loss": loop.progress.losses[-1], **_watched(config, loop)}
-        for name, value in found.items():
-            config.metrics.log_metric(name, value)  # type: ignore[attr-defined]
-        session.result(**found)
-    return len(loop.progress.losses)
+        results = {"loss": loop.progress.losses[-1], **_watched(config, loop)}
+        session.result(**results)
+    return results
 
 
 def _loss(config: Config, data: shares.Shares) -> str:
