@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tallystick.runtime import doctor as doctors
+from tallystick.runtime import hello
 
 from tests.harness import Place, make_place
 
@@ -59,3 +61,11 @@ def test_a_key_in_a_mounted_secret_is_the_pods_alone(place_without_dealer: Place
         (identity / file).symlink_to(f"..data/{file}")
     text, _ = start(place_without_dealer, "alice", 1).communicate(timeout=60)
     assert any(line.split()[:3] == ["ok", "alice", "key"] for line in text.splitlines())
+
+
+def test_a_member_of_another_version_is_named(pair: Place, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hello, "__version__", "9.0")
+    found = [*doctors.examine(pair.load(), "alice", pair.identity("alice"), 5)]
+    (finding,) = [f for f in found if not f.well]
+    assert "'notary' runs package version" in finding.text
+    assert "we run '9.0'; every member must run the same version" in finding.text
