@@ -81,6 +81,10 @@ class Run:
         """Log single numbers. NaN and inf are left out."""
         self._points(values, 0)
 
+    def traffic(self, step: str, counters: Mapping[str, float]) -> None:
+        """Log a step's links, under the prefix that MLflow shows beside its own system metrics."""
+        self.metrics({f"system/{step}/{name}": count for name, count in counters.items()})
+
     def text(self, filename: str, text: str) -> None:
         """Store a text, such as the report, as a file of the run."""
         self._call("log_text", text, filename)
@@ -108,9 +112,7 @@ class Run:
             # Only our own messages are known to hold no value from the data.
             text = f"{name}: {error}" if isinstance(error, TallystickError) else name
             self._call("set_tag", ERROR_TAG, text[:1000])
-        # What the step's session left; MLflow shows this prefix beside its own system metrics.
-        traffic = life.outcome.traffic
-        self.metrics({f"system/{self._step}/{name}": count for name, count in traffic.items()})
+        self.traffic(self._step, life.outcome.traffic)
         self._call("set_tag", self._step_tag, "failed" if error else "finished")
         self._call("set_terminated", "FAILED" if error else "FINISHED")
 

@@ -283,6 +283,21 @@ def test_mlflow_has_the_loss_curve_and_the_metrics(
 
 
 @pytest.mark.parametrize("party", PARTIES)
+def test_mlflow_has_every_steps_traffic_as_system_metrics(
+    good_job: running.Ended, stores: Stores, party: str
+) -> None:
+    logged = stores.runs[party].data.metrics
+    for event in good_job.events(party, "finished"):
+        for name, count in event["traffic"].items():
+            found = logged[f"system/{event['step']}/{name}"]
+            # Of steps without a run of their own train tells, less what they said when they wrote
+            # their artifact: its description, and farewell.
+            slack = 10_000 if event["step"] in ("psi", "encode") else 0
+            assert count - slack <= found <= count, (event["step"], name)
+        assert logged[f"system/{event['step']}/sent_bytes"] > 0
+
+
+@pytest.mark.parametrize("party", PARTIES)
 def test_mlflow_has_the_report_and_the_openings(
     good_job: running.Ended, stores: Stores, party: str
 ) -> None:

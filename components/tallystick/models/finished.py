@@ -70,7 +70,8 @@ class FinishedModel:
             "package": __version__,
             "session": manifest.session,
             "parties": list(manifest.parties),
-            "history": list(history),
+            # What a party's links did is not the model's to tell.
+            "history": [{k: v for k, v in past.items() if k != "traffic"} for past in history],
             "shares": manifest.files,
         }
         known = {k: v for k, v in manifest.joint.items() if k != "architecture"}

@@ -156,7 +156,7 @@ class Session:
     def history(self, before: tuple[dict[str, Any], ...] = ()) -> tuple[dict[str, Any], ...]:
         """Return an artifact's history with this step added, as far as it has come."""
         now = {"step": self.step, "session": self.name, "reveals": self.ledger.as_json()}
-        return (*before, now)
+        return (*before, {**now, "traffic": self._mesh.traffic()})
 
     def _finish(self, reveals: Path) -> None:
         page = self.output(reveals)

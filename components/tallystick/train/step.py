@@ -73,6 +73,8 @@ def _together(config: Config, data: shares.Shares, completion: Completion) -> di
         manifest = _manifest(config, session, data, loop, network)
         session.agree(manifest)
         artifact.write(session.output(config.trained), loop.learner.parameters(), manifest)
+        for past in data.manifest.history:
+            log.traffic(past["step"], past.get("traffic", {}))
         for past in manifest.history:
             log.json(f"reveals/{past['step']}.json", past["reveals"])
         results = {"loss": loop.progress.losses[-1], **_watched(config, loop)}
