@@ -7,6 +7,7 @@ from kfp import compiler
 
 from pipelines.consortium import consortium_training, consortium_training_3
 from pipelines.direct import direct
+from pipelines.evaluation import direct_evaluation, evaluation
 from pipelines.intersection import intersection
 from pipelines.prediction import direct_prediction, prediction
 from pipelines.training import training
@@ -17,6 +18,8 @@ PIPELINES = (
     training,
     prediction,
     direct_prediction,
+    evaluation,
+    direct_evaluation,
     consortium_training,
     consortium_training_3,
 )

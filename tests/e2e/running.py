@@ -69,11 +69,11 @@ def write_job(folder: Path, *, params: Mapping[str, Any], **changes: Any) -> Pat
 
 
 @contextlib.contextmanager
-def started(job: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
+def started(job: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Start the command; whatever happens, nothing of it outlives the block."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tallystick.cli", "run", str(job), "--out", str(out)],
+        [sys.executable, "-m", "tallystick.cli", "run", str(job), "--out", str(out), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -120,6 +120,22 @@ def _listed() -> list[tuple[int, int, str]]:
     return [
         (int(pid), int(parent), command) for pid, parent, *command in lines for command in command
     ]
+
+
+def has_trained(log: Path, epochs: int) -> bool:
+    """Whether a party's log says that so many epochs are done."""
+    if not log.exists():
+        return False
+    # The last line may be half written.
+    text = log.read_text().rpartition("\n")[0]
+    return any(e.get("unit") == "epoch" and e["done"] >= epochs for e in events(text))
+
+
+def step(out: Path, party: str, name: str) -> int:
+    """The process that does a party's step, not those that only started it."""
+    found = processes(f"{out}{os.sep}{party}", "kfp.dsl.executor_main", name)
+    (pid,) = [pid for pid in found if not children(pid)]
+    return pid
 
 
 def kill(pid: int) -> None:

@@ -1,6 +1,5 @@
 """Whole jobs that cannot succeed: how they end, what they say, and what they leave."""
 
-import os
 import re
 import time
 from pathlib import Path
@@ -85,11 +84,10 @@ def test_a_party_killed_half_way_through_training_ends_the_whole_job(tmp_path: P
     path, out = job(tmp_path, tables, epochs=5000, batch_size=32), tmp_path / "out"
     with running.started(path, out) as process:
         log = out / "alice" / "logs" / "pipeline.log"
-        while not _has_trained(log, epochs=3):
+        while not running.has_trained(log, epochs=3):
             assert process.poll() is None, "the job ended by itself"
             time.sleep(0.1)
-        (victim,) = _steps(out, "alice", "train")
-        running.kill(victim)
+        running.kill(running.step(out, "alice", "train"))
         killed = time.monotonic()
         ended = running.finished(process, path, out)
         seconds = time.monotonic() - killed
@@ -105,17 +103,3 @@ def test_a_party_killed_half_way_through_training_ends_the_whole_job(tmp_path: P
     assert "'alice'" in told["message"]
     finished = {f"{party}/{name}" for party in ended.parties for name in ("aligned", "shares")}
     assert_over(ended, artifacts=finished)
-
-
-def _has_trained(log: Path, epochs: int) -> bool:
-    if not log.exists():
-        return False
-    # The last line may be half written.
-    text = log.read_text().rpartition("\n")[0]
-    return any(e.get("unit") == "epoch" and e["done"] >= epochs for e in running.events(text))
-
-
-def _steps(out: Path, party: str, step: str) -> list[int]:
-    """The processes that do a party's step, not those that only started it."""
-    found = running.processes(f"{out}{os.sep}{party}", "kfp.dsl.executor_main", step)
-    return [pid for pid in found if not running.children(pid)]

@@ -17,6 +17,8 @@ REQUIRED = {
     "intersection": {"party", "session", "data", "id_columns"},
     "training": {"party", "session", "data", "id_columns", "label"},
     "prediction": {"party", "session", "data", "id_columns", "receiver"},
+    "evaluation": {"party", "session", "data", "id_columns", "label"},
+    "direct-evaluation": {"party", "session", "data", "layout", "label"},
     "direct-prediction": {"party", "session", "receiver"},
     "consortium-training": {"session", "data_1", "data_2", "id_columns", "label"},
     "consortium-training-3": {"session", "data_1", "data_2", "data_3", "id_columns", "label"},

@@ -93,7 +93,7 @@ TWO = {"alice": {"data": "a"}, "bob": {"data": "b"}}
         ({"session": "../up"}, "session must be up to 63 letters"),
         (
             {"pipeline": "trainig"},
-            "no pipeline 'trainig'; choose one of direct, direct-prediction, intersection",
+            "no pipeline 'trainig'; choose one of direct, direct-evaluation, direct-prediction",
         ),
         ({"pipeline": "none.yaml"}, "none.yaml cannot be read"),
         ({"parties": ["alice", "bob"]}, "parties must be a mapping, not a list"),
