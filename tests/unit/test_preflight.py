@@ -14,6 +14,11 @@ PREDICTION = {
     "parties": {"alice": {"data": "a.csv"}, "bob": {"data": "b.csv"}},
     "params": {"id_columns": ["id"], "receiver": "bob", "trained": "trained"},
 }
+EVALUATION = {
+    "pipeline": "evaluation",
+    "parties": {"alice": {"data": "a.csv"}, "bob": {"data": "b.csv"}},
+    "params": {"id_columns": ["id"], "label": "y", "trained": "trained", "prepared": "prepared"},
+}
 
 
 def load(folder: Path, **changes: Any) -> Job:
@@ -29,6 +34,7 @@ def load(folder: Path, **changes: Any) -> Job:
     [
         ({}, ["psi", "encode", "train", "evaluate", "export"]),
         (PREDICTION, ["psi", "predict"]),
+        (EVALUATION, ["psi", "encode", "evaluate"]),
     ],
 )
 def test_every_step_is_looked_at(tmp_path: Path, changes: dict[str, Any], steps: list[str]) -> None:

@@ -50,7 +50,7 @@ def _chosen(outcome: Outcome, chosen: Point) -> Panel:
     counts = chosen.confusion
     return Panel(
         name="confusion_chosen",
-        title="Confusion matrix at the chosen threshold",
+        title="At the chosen threshold",
         body=tables.confusion(counts.matrix, outcome.class_names),
         note=f"At the point of the curve with {_RULES[outcome.rule]}, which calls the highest "
         f"{chosen.called_part:.1%} of the rows positive: scores above about "
@@ -95,7 +95,7 @@ def _precision_recall(outcome: Outcome, here: Point | None) -> Panel:
             [Line(points)],
             said=f"Precision over recall, average precision {average:.3f}",
             guide=((0, rate), (1, rate)),
-            rings=[_ring(here.confusion.recall, here.precision)] if here else [],
+            rings=[_ring(here.confusion.recall, here.precision, above=True)] if here else [],
         ),
         note=f"Average precision {average:.3f}, from all rows; dashed: the part of positive rows, "
         f"{rate:.1%}.",
@@ -259,5 +259,5 @@ def _tenths(points: Sequence[Point]) -> Panel:
     )
 
 
-def _ring(x: float, y: float) -> Ring:
-    return Ring(x, y, "agreed threshold")
+def _ring(x: float, y: float, *, above: bool = False) -> Ring:
+    return Ring(x, y, "agreed threshold", above)

@@ -18,7 +18,9 @@ STYLE = f"""
 .chart {{ {_LIGHT}; font: 11px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }}
 @media screen and (prefers-color-scheme: dark) {{ .chart {{ {_DARK} }} }}
 .chart text {{ fill: var(--soft); }}
-.chart .said {{ fill: var(--ink); font-weight: 600; }}
+.chart .said {{
+  fill: var(--ink); font-weight: 600; stroke: var(--back); stroke-width: 3; paint-order: stroke;
+}}
 .chart .grid {{ stroke: var(--line); }}
 .chart .guide {{ stroke: var(--soft); stroke-dasharray: 4 4; fill: none; }}
 .chart .line {{ fill: none; stroke-width: 2; stroke-linejoin: round; }}
@@ -47,6 +49,8 @@ class Ring:
     x: float
     y: float
     said: str
+    above: bool = False
+    """Whether the words stand above it, where the line falls to the right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Axis:
 
     def label(self, tick: float) -> str:
         """Write a tick."""
-        return f"{tick * 100:g} %" if self.per_cent else f"{tick:g}"
+        return f"{tick * 100:g} %" if self.per_cent else f"{tick:,g}"
 
     def part(self, value: float) -> float:
         """Say where on the axis a value lies, from 0 to 1."""
@@ -107,8 +111,9 @@ def line_chart(
         anchor, shift = ("start", 9) if px < (LEFT + RIGHT) / 2 else ("end", -9)
         title = f"<title>{escape(ring.said)}</title>"
         parts.append(f'<circle class="ring" cx="{px:.1f}" cy="{py:.1f}" r="4.5">{title}</circle>')
+        level = py - 8 if ring.above else py + 15
         parts.append(
-            f'<text class="said" x="{px + shift:.1f}" y="{py + 15:.1f}" '
+            f'<text class="said" x="{px + shift:.1f}" y="{level:.1f}" '
             f'text-anchor="{anchor}">{escape(ring.said)}</text>'
         )
     parts.append(_legend([(line.tone, line.name) for line in lines if line.name]))

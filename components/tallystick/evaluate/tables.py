@@ -39,8 +39,11 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
         rows += f'<tr><th scope="row">truly {escape(names[actual])}</th>{cells}</tr>'
     head = "".join(f'<th scope="col">called {escape(name)}</th>' for name in names)
     size = "confusion" if len(names) <= 4 else "confusion small"
+    # A narrow screen scrolls: cells do not shrink below what their counts need.
+    width = 5.5 + (4.5 if len(names) <= 4 else 3.4) * len(names)
+    opened = f'<table class="{size}{" many" * (len(names) > 12)}" style="min-width: {width:g}rem">'
     return (
-        f'<div class="scroll"><table class="{size}"><thead><tr><td></td>{head}</tr></thead>'
+        f'<div class="scroll">{opened}<thead><tr><td></td>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
