@@ -187,7 +187,8 @@ class Adam(Optimiser):
         beta2 = 1 - lost / 2**self._BETA_BITS
         scale = math.sqrt((1 - beta2**self._steps) / (1 - beta2)) / (1 - beta1**self._steps)
         ratio_P = over_root(engine, self._mean_P, self._squares_P)
-        return weights_P - engine.scaled(ratio_P, rate * scale)
+        # Of the same fraction bits in every step, so that the dealer's part can be foreseen.
+        return weights_P - engine.combine([(ratio_P, rate * scale)], factor_bits=_FACTOR_BITS)
 
     def state(self) -> dict[str, Tensor]:  # noqa: D102
         return {"mean": self._mean_P.share, "squares": self._squares_P.share}

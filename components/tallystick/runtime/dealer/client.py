@@ -1,8 +1,4 @@
-"""A party's side of the dealer: draw one's own shares, and as P0 take what the dealer sends.
-
-A request names its operands' masks by number. Asked ahead, it names the masks that will have been
-drawn by then: a loop draws as many each time, so a mask is told by how many masks ago it was drawn.
-"""
+"""A party's side of the dealer: draw one's own shares, and as P0 take what the dealer sends."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -13,36 +9,19 @@ import torch
 from torch import Tensor
 
 from tallystick.runtime.dealer.correlations import MASKS, Correlation, Mask, Part
+from tallystick.runtime.dealer.foresight import Foresight, Wanted
 from tallystick.runtime.dealer.matches import Matching
-from tallystick.runtime.dealer.prediction import Predictor
 from tallystick.runtime.errors import ProtocolViolation
 from tallystick.runtime.frames import Receipt
 from tallystick.runtime.mesh import Mesh
 from tallystick.runtime.process_group import payload
 from tallystick.runtime.randomness import KEY_BYTES, Stream
 
-MAX_AHEAD = 64
-"""The most requests that are under way before anybody needs them."""
-MAX_AHEAD_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A request as it repeats itself in a loop: what a prediction is made of."""
-
-    request: Correlation
-    drawn: int
-    """How many masks were drawn since the request before."""
-    ago: tuple[int, ...]
-    """How many masks ago its operands were drawn."""
-
 
 @dataclass(slots=True)
 class _Asked:
     """A request under way: its stream's number, and at P0 what the dealer sends."""
 
-    request: Correlation
-    operands: tuple[int, ...]
     number: int
     derived: list[Tensor]
     receipts: list[Receipt]
@@ -63,13 +42,10 @@ class DealerClient:
         self._rank = rank
         self._key = _key(mesh.message(dealer), dealer)
         self._number = 0
-        self._masks = self._masks_before = 0
+        self._masks = 0
         self._kinds: dict[Correlation, int] = {}
-        self._predictor = Predictor()
-        self._ahead: deque[_Asked] = deque()
-        self._ahead_bytes = 0
-        self._ahead_masks = 0
-        """How many masks there will be at the last request that is under way."""
+        self._foresight = Foresight()
+        self._under_way: deque[_Asked] = deque()
 
     def mask(self, part: Part) -> Mask:
         """Draw this party's share of a fresh mask; the dealer need not know yet."""
@@ -87,16 +63,10 @@ class DealerClient:
         if request not in self._kinds:
             request.check()
         numbers = tuple(mask.number for mask in operands)
-        asked = self._take(request, numbers)
-        self._predictor.record(
-            _Step(
-                request,
-                self._masks - self._masks_before,
-                tuple(self._masks - number for number in numbers),
-            )
-        )
-        self._masks_before = self._masks
-        self._ask_ahead()
+        if not self._foresight.needs(request, numbers, self._masks):
+            self._under_way = self._ask([(request, numbers)])
+        asked = self._under_way.popleft()
+        self._under_way += self._ask(self._foresight.ahead())
         stream = Stream(self._key, asked.number)
         masks = [part.draw(stream) for part in request.masks]  # while the dealer computes
         if self._rank != 0:
@@ -105,51 +75,19 @@ class DealerClient:
             self._mesh.wait(asked.receipts, counted=False)
         return masks + asked.derived
 
-    def _take(self, request: Correlation, operands: tuple[int, ...]) -> _Asked:
-        """Return the request as it is under way, or ask for it now."""
-        if self._ahead:
-            first = self._ahead[0]
-            if first.request == request and first.operands == operands:
-                self._ahead_bytes -= _derived_bytes(request)
-                return self._ahead.popleft()
-            # A wrong guess: what is under way is read and dropped as it comes.
-            self._ahead.clear()
-            self._ahead_bytes = 0
-        self._ahead_masks = self._masks
-        return self._ask([(request, operands)])[0]
-
-    def _ask_ahead(self) -> None:
-        if len(self._ahead) > MAX_AHEAD // 2:
-            return
-        requests: list[tuple[Correlation, tuple[int, ...]]] = []
-        while len(self._ahead) + len(requests) < MAX_AHEAD:
-            guess = self._predictor.guess(len(self._ahead) + len(requests))
-            if not isinstance(guess, _Step):
-                break
-            masks = self._ahead_masks + guess.drawn
-            if any(masks < ago for ago in guess.ago):
-                break
-            self._ahead_masks = masks
-            self._ahead_bytes += _derived_bytes(guess.request)
-            requests.append((guess.request, tuple(masks - ago for ago in guess.ago)))
-            if self._ahead_bytes > MAX_AHEAD_BYTES:
-                break
-        if requests:
-            self._ahead.extend(self._ask(requests))
-
-    def _ask(self, requests: Sequence[tuple[Correlation, tuple[int, ...]]]) -> list[_Asked]:
+    def _ask(self, requests: Sequence[Wanted]) -> deque[_Asked]:
         """Number the requests; as P0 send them and be ready for what comes."""
-        asked = []
-        for request, operands in requests:
+        asked: deque[_Asked] = deque()
+        for request, _ in requests:
             derived, receipts = [], []
             if self._rank == 0:
                 derived = [torch.empty(part.shape, dtype=torch.int64) for part in request.derived]
                 receipts = [
                     self._mesh.expect(self._dealer, payload(t)) for t in derived if t.numel()
                 ]
-            asked.append(_Asked(request, operands, self._number, derived, receipts))
+            asked.append(_Asked(self._number, derived, receipts))
             self._number += 1
-        if self._rank == 0:
+        if requests and self._rank == 0:
             named = [[self._name(request), *operands] for request, operands in requests]
             self._mesh.post_message(self._dealer, {"deal": named})
         return asked
@@ -164,10 +102,6 @@ class DealerClient:
     def match(self, counts: Sequence[int], **wanted: Any) -> Matching:
         """Begin a matching of pseudonyms (aided PSI); for the arguments see :class:`Matching`."""
         return Matching(self._mesh, self._dealer, counts=counts, **wanted)
-
-
-def _derived_bytes(request: Correlation) -> int:
-    return 8 * sum(part.elements for part in request.derived)
 
 
 def _key(message: object, dealer: str) -> bytes:

@@ -111,6 +111,11 @@ class Correlation(ABC):
     def derive(self, *masks: Tensor) -> Sequence[Tensor]:
         """Compute the derived values from the combined masks, those of the operands first."""
 
+    @cached_property
+    def derived_bytes(self) -> int:
+        """What the dealer sends."""
+        return 8 * sum(part.elements for part in self.derived)
+
     @property
     def work(self) -> int:
         """How many numbers are multiplied to derive it."""

@@ -1,9 +1,12 @@
-"""What will a computation ask for next? What followed when it last asked for the same things.
+"""What will a computation ask for next? What followed when it asked for the same things before.
 
 Training loops repeat their requests, so the dealer can be asked ahead and the parties seldom wait.
 All parties see the same requests in the same order, hence make the same guesses, and number the
 requests alike without a word. A wrong guess costs the dealer's work for it and nothing else: its
 random numbers are used by nobody.
+
+Where to look is decided anew only when a guess was wrong. So a loop foresees the end of an epoch,
+with its shorter last batch, from the third one on.
 """
 
 from collections.abc import Hashable
@@ -34,7 +37,10 @@ class Predictor:
             self._items.append(item)
         self._history.append(self._names[item])
         context = tuple(self._history[-_CONTEXT:])
-        self._next = self._follower.get(context)
+        if self._next is not None and self._history[self._next] == self._history[-1]:
+            self._next += 1
+        else:
+            self._next = self._follower.get(context)
         self._follower[context] = len(self._history)
 
     def guess(self, steps: int) -> Hashable | None:
