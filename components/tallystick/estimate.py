@@ -72,6 +72,7 @@ def show(outlook: Outlook, console: Console, *, network: str) -> None:
     table = Table("training", "at the first party", box=None, pad_edge=False)
     cost = outlook.cost
     table.add_row("rounds", f"{cost.rounds:,.0f}")
+    table.add_row("waits for the dealer", f"{cost.waits:,.0f}")
     table.add_row("sent to the others", _size(cost.sent_bytes))
     table.add_row("from the dealer", _size(cost.dealer_bytes))
     table.add_row("memory", _size(outlook.peak_bytes))

@@ -3,6 +3,7 @@
 import atexit
 import functools
 import gc
+import resource
 import sys
 import time
 import typing
@@ -26,7 +27,7 @@ class Outcome:
     reveals: list[dict[str, object]] | None = None
     results: dict[str, float] | None = None
     traffic: dict[str, float] = field(default_factory=dict)
-    """Bytes, frames and rounds of the session's links."""
+    """Bytes, frames and rounds of the session's links, and the most memory of this process."""
 
 
 outcome = Outcome()
@@ -90,6 +91,11 @@ def step(name: str) -> Callable[[Callable[[C], int]], Callable[[C | Mapping[str,
         return run
 
     return decorate
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _told(config: StepConfig | Mapping[str, Any]) -> dict[str, str]:

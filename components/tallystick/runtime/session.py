@@ -87,7 +87,7 @@ class Session:
             _stop(mesh, error)
             raise
         finally:
-            life.outcome.traffic = mesh.traffic()
+            life.outcome.traffic = {**mesh.traffic(), "peak_bytes": float(life.peak_bytes())}
 
     @property
     def mesh(self) -> Mesh:

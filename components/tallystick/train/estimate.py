@@ -1,24 +1,31 @@
 """What a training will cost, found by rehearsing one batch and the end of one epoch.
 
 Rounds and bytes follow from public shapes, so they are those of the run, but for what the handshake
-and the checkpoints add. Time is the processor time of this machine, and what the network adds to
-it: a round-trip time for each round, and the bytes at the bandwidth.
+and the checkpoints add. Time is that of one core of this machine, and what the network adds to it:
+the way there for each round, there and back for each wait for the dealer, and the bytes at the
+bandwidth.
 """
 
-import resource
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tallystick.models.coins import Coins
-from tallystick.runtime.rehearsal import Cost, Rehearsal
+from tallystick.runtime.dealer.foresight import MAX_AHEAD_BYTES
+from tallystick.runtime.life import peak_bytes
+from tallystick.runtime.rehearsal import Cost, Rehearsal, Stretch, of_loop
 from tallystick.train import losses, optimisers, validation
 from tallystick.train.configuration import Config
 from tallystick.train.health import range_bit
 from tallystick.train.learner import Learner, Part
 from tallystick.train.linear import LinearLearner
 from tallystick.train.network import NetworkLearner
+
+_WARM_S = 0.1
+PROCESS_BYTES = 400_000_000
+"""What a step's process holds before it computes: torch, MLflow, Kubeflow's executor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +42,7 @@ class Rows:
 def rehearse(
     config: Config, parties: int, rows: Rows, loss_name: str, network: Any, part_rows: int
 ) -> tuple[Cost, int]:
-    """Return the cost of the whole training, and the peak memory of this process in bytes.
+    """Return the cost of the whole training, and the memory that its process will need, in bytes.
 
     Args:
         config: the step's configuration.
@@ -45,6 +52,7 @@ def rehearse(
         network: graph and initial parameters; None for a linear model.
         part_rows: rows whose loss is computed at once.
     """
+    before_bytes = peak_bytes()
     full, rest = divmod(rows.train, config.batch_size)
     with Rehearsal(parties) as engine:
         loss = losses.make(engine, loss_name, config.class_weights)
@@ -54,35 +62,57 @@ def rehearse(
         else:
             learner = NetworkLearner(engine, loss, *network)
         optimiser = optimisers.make(engine, config.rule(), learner.penalised_P)
-        epoch = Cost()
+        epoch: list[Stretch] = []
         for size, times in ((config.batch_size, full), (rest, 1)):
             if size and times:
-                engine.take()
-                gradient_P = learner.gradient(*_part(engine, rows, size), Coins(0, 0, 0))
-                learner.weights_P = optimiser.step(
-                    learner.weights_P, gradient_P, size, config.learning_rate
-                )
-                epoch = epoch.plus(engine.take(), times)
+
+                def descend(size: int = size) -> None:
+                    gradient_P = learner.gradient(*_part(engine, rows, size), Coins(0, 0, 0))
+                    learner.weights_P = optimiser.step(
+                        learner.weights_P, gradient_P, size, config.learning_rate
+                    )
+
+                epoch.append(_rehearsed(engine, descend, times))
         some = min(rows.train, part_rows)
         engine.open(learner.loss([_part(engine, rows, some)], some), [0])
-        epoch = epoch.plus(engine.take(), rows.train / some if network is None else 1)
+        epoch.append(engine.take(rows.train / some if network is None else 1))
         engine.open(range_bit(engine, learner.weights_P), [0])
-        epoch = epoch.plus(engine.take())
+        epoch.append(engine.take())
         if config.watch != "none":
             some = min(rows.validation, part_rows)
             parts = [_part(engine, rows, some)]
             engine.open(validation.mean(engine, config.watch, loss, learner, parts), [0])
-            epoch = epoch.plus(engine.take(), rows.validation / some)
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Cost().plus(epoch, config.epochs), peak_bytes
+            epoch.append(engine.take(rows.validation / some))
+    cost = of_loop(epoch, config.epochs)
+    data_bytes = (rows.train + rows.validation) * 8 * torch.Size(rows.feature_shape).numel()
+    ahead_bytes = min(MAX_AHEAD_BYTES, cost.dealer_bytes / config.epochs)
+    computing_bytes = peak_bytes() - before_bytes
+    return cost, round(PROCESS_BYTES + data_bytes + ahead_bytes + computing_bytes)
 
 
 def seconds(cost: Cost, *, round_trip_s: float, bytes_per_s: float) -> float:
-    """Return how long it takes where every member has a processor of its own."""
-    computing = max(cost.compute_s, cost.dealer_s)
-    return (
-        computing + cost.rounds * round_trip_s + (cost.sent_bytes + cost.dealer_bytes) / bytes_per_s
-    )
+    """Return how long it takes where every member has a processor of its own.
+
+    In a round all send at once, and each waits for what was sent to it: half of the time there and
+    back. Asking the dealer takes all of it.
+    """
+    computing_s = max(cost.compute_s, cost.dealer_s)
+    waiting_s = (cost.rounds / 2 + cost.waits) * round_trip_s
+    return computing_s + waiting_s + (cost.sent_bytes + cost.dealer_bytes) / bytes_per_s
+
+
+def _rehearsed(engine: Rehearsal, work: Callable[[], None], times: float) -> Stretch:
+    """Rehearse some work: once, and where that was short again, for the first time is slow."""
+    engine.take()
+    work()
+    cold = engine.take(times)
+    spent_s = cold.cost.compute_s + cold.cost.dealer_s
+    again = round(_WARM_S / spent_s)
+    if not again:
+        return cold
+    for _ in range(again):
+        work()
+    return Stretch(cost=Cost().plus(engine.take().cost, 1 / again), steps=cold.steps, times=times)
 
 
 def _part(engine: Rehearsal, rows: Rows, count: int) -> Part:
