@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tallystick import __version__
-from tallystick.job import EXAMPLE, Job
+from tallystick.job import EXAMPLE, SIDE_EXAMPLE, Job
 from tallystick.runtime.errors import ConfigError, PeerError, TallystickError
 
 if TYPE_CHECKING:
@@ -91,6 +91,22 @@ DEALER_HELP = """Serve correlated randomness to a consortium until told to stop.
 
 The dealer sees no data. Its organisation must not be one of the parties, nor side with one: \
 together with any one party it could see everything.
+"""
+
+
+SERVE_HELP = """Keep a model ready and answer requests for predictions, until told to stop.
+
+Every party starts its own side, with a file of its own; the dealer runs. Shares the model once; \
+then the party that receives the predictions answers programs of its own over HTTP, with a bearer \
+token, and the others compute with it. They learn when and how many rows are asked for, and no row \
+or prediction. A side's file:
+
+\b
+{example}
+Then: [bold]curl -H "Authorization: Bearer $(cat token)" --json '{{"rows": [{{...}}]}}' \
+localhost:8080/v1/predict[/bold]; GET /v1/model says what a row must hold.
+
+To end all sides well, stop any one of them with Ctrl-C or SIGTERM.
 """
 
 
@@ -387,6 +403,20 @@ def doctor(
             line = f"{mark} {escape(finding.member):12} {finding.what:12} {escape(finding.text)}"
             console.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if well else PeerError.exit_code)
+
+
+@app.command(help=SERVE_HELP.format(example=escape(SIDE_EXAMPLE)))
+def serve(
+    side_file: Annotated[
+        Path, typer.Argument(metavar="SIDE.yaml", help="This party's side.", show_default=False)
+    ],
+) -> None:
+    """Answer requests for predictions."""
+    with _errors():
+        from tallystick import side
+        from tallystick.predict import serve as service
+
+        service.run(side.load(side_file))
 
 
 @app.command(help=DEALER_HELP)

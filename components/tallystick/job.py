@@ -25,6 +25,19 @@ params:                     # the parameters common to all
   model: logistic_regression
   epochs: 10
 """
+# The file of ``tallystick serve``, which side.py reads.
+SIDE_EXAMPLE = """\
+party: clinic
+session: serve-1            # agreed by the parties before they start
+consortium: consortium.yaml # a path is relative to this file
+identity: clinic            # the folder with tls.key and tls.crt
+receiver: clinic            # who asks; the others say the same name
+output: probability
+trained: trained            # this party's share of the model, and how it prepared
+prepared: prepared          # its columns; or model_owner and model_file
+listen: 127.0.0.1:8080      # these two at the receiver alone
+token: token                # made by `openssl rand -hex 32`, mode 0600
+"""
 
 KEYS = ("session", "pipeline", "parties", "dealer", "params")
 # What the supervisor itself says to each party.
@@ -67,7 +80,7 @@ class Job:
         Raises:
             ConfigError: the file cannot be read, or a key or value in it is wrong; names which.
         """
-        document = _read(path)
+        document = read(path)
         for key in document:
             if key not in KEYS:
                 raise ConfigError(
@@ -138,7 +151,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read(path: Path) -> dict[Any, Any]:
+def read(path: Path) -> dict[Any, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or holds something else.
+    """
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
@@ -178,14 +196,14 @@ def _parameters(
     if taken := SUPERVISED & parameters.keys():
         raise ConfigError(f"{path}: {where}: {names(taken)} is set by tallystick run; leave it out")
     package.check(f"{path}: {where}", parameters)
-    return {name: _placed(folder, name, entry, PATHS) for name, entry in parameters.items()}
+    return {name: placed(folder, name, entry, PATHS) for name, entry in parameters.items()}
 
 
-def _placed(folder: Path, name: str, entry: JSON, paths: Set[str]) -> JSON:
+def placed(folder: Path, name: str, entry: JSON, paths: Set[str]) -> JSON:
     """Return a parameter with what is relative to the job file placed."""
     if isinstance(entry, dict):
         within = PATHS_WITHIN.get(name, frozenset())
-        return {key: _placed(folder, key, value, within) for key, value in entry.items()}
+        return {key: placed(folder, key, value, within) for key, value in entry.items()}
     if isinstance(entry, str) and _is_path(name, entry, paths):
         return str(folder / entry)
     return entry

@@ -83,9 +83,12 @@ DEFAULTS: Mapping[str, Any] = {
     "class_names": "",
 }
 JOIN_TIMEOUT_S = 60
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    ["tests.harness", "mlflow", *(f"tallystick.{step}.step" for step in INPUTS)]
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(
+    [
+        *("tests.harness", "mlflow", "tallystick.predict.serve", "tallystick.predict.endpoint"),
+        *(f"tallystick.{step}.step" for step in INPUTS),
+    ]
 )
 
 
@@ -164,7 +167,7 @@ class Session:
             before: called in each party's process, with the party's folder.
         """
         sides = {
-            party: _processes.Process(
+            party: processes.Process(
                 target=_side,
                 args=(step, self._arguments(step, party, (changes or {}).get(party, {}))),
                 kwargs={
@@ -218,6 +221,14 @@ def _side(
     store: str,
     before: Callable[[Path], None] | None,
 ) -> None:
+    settle(step, folder, store)
+    if before is not None:
+        before(Path(folder))
+    importlib.import_module(f"tallystick.{step}.step").run(arguments)
+
+
+def settle(step: str, folder: str, store: str) -> None:
+    """Make this process that of a party: its log, its folder, its MLflow store."""
     log = os.open(f"{folder}/{step}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -227,9 +238,6 @@ def _side(
     os.chdir(folder)
     if not Path("mlflow.db").exists():
         shutil.copy(store, "mlflow.db")
-    if before is not None:
-        before(Path(folder))
-    importlib.import_module(f"tallystick.{step}.step").run(arguments)
 
 
 @contextlib.contextmanager
@@ -239,7 +247,7 @@ def site(folder: Path, parties: int) -> Iterator[Site]:
     place = harness.make_place(folder, parties)
     store = folder / "empty.db"
     # Making a store's tables takes seconds; every party gets a copy instead.
-    maker = _processes.Process(target=_make_store, args=(str(store),))
+    maker = processes.Process(target=_make_store, args=(str(store),))
     maker.start()
     with harness.dealer(place):
         maker.join()

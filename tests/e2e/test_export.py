@@ -17,15 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.datasets import load_breast_cancer, load_digits
 from skops import io
-from tallystick.models import artifact, from_file
+from tallystick.models import from_file
 from tallystick.models.from_torch import convert
 from tallystick.models.linear import WEIGHTS
 from tallystick.models.networks import NETWORKS
-from tallystick.runtime.engine import encode
-from tallystick.runtime.manifest import Manifest
 from torch import Tensor
 
-from tests.e2e import steps
+from tests.e2e import shared, steps
 
 pytestmark = pytest.mark.timeout(300)
 FORMATS = ["state_dict", "safetensors", "onnx", "sklearn", "mlflow"]
@@ -55,30 +53,7 @@ class Bundle:
             site, folder, name, {"receiver": "bob", "output": "score", "id_columns": []}
         )
         self.rows = rows
-        generator = torch.Generator().manual_seed(1)
-        masks = {
-            key: torch.randint(-(2**62), 2**62, value.shape, generator=generator)
-            for key, value in parameters.items()
-        }
-        for rank, party in enumerate(self.session.parties):
-            self.session.of(party).mkdir(parents=True)
-            shares = {k: encode(v) - masks[k] if rank else masks[k] for k, v in parameters.items()}
-            manifest = Manifest(
-                kind=artifact.KIND,
-                session=name,
-                party=party,
-                rank=rank,
-                parties=self.session.parties,
-                joint={
-                    "columns": [],
-                    "feature_shape": list(rows.shape[1:]),
-                    "standardised": True,
-                    "architecture": None,
-                    **joint,
-                },
-                history=({"step": "train", "session": name, "reveals": []},),
-            )
-            artifact.write(self.session.of(party) / "trained", shares, manifest)
+        shared.write(self.session, parameters, rows.shape[1:], **joint)
         np.save(self.session.of("alice") / "rows.npy", rows)
         self.data = self.session.of("alice") / "rows.npy"
         if rows.ndim == 2:

@@ -36,13 +36,17 @@ class Piece:
     """The id columns; none where rows have no ids."""
 
 
-class Rows(Protocol):
-    """What a party brings."""
+class Brought(Protocol):
+    """What is known of the rows that a party brings."""
 
     count: int
     names: tuple[str, ...]
     """Of the features, where they are columns."""
     shape: tuple[int, ...]
+
+
+class Rows(Brought, Protocol):
+    """Rows that can be read."""
 
     def pieces(self, rows: int) -> Iterator[Piece]:
         """Give so many rows at a time."""

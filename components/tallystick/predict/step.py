@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,38 +15,24 @@ from pyarrow import parquet
 from tallystick import tracking
 from tallystick.models import scoring
 from tallystick.models.artifact import SharedModel
-from tallystick.models.chosen import Chosen, ModelConfig
-from tallystick.predict import answers
+from tallystick.predict import answers, question
 from tallystick.predict.layout import Layout
-from tallystick.predict.rows import Piece, Rows, open_rows
+from tallystick.predict.question import Question
+from tallystick.predict.rows import Piece, open_rows
 from tallystick.runtime import events, life
-from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.runtime.engine import Secret
+from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
-from tallystick.tables.preparation import Preparation
 
 KIND = "predictions"
 TABLE = "predictions.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config(ModelConfig):
+class Config(Question):
     """What the predict step is told."""
 
-    receiver: str
-    """The party that learns the predictions."""
-    output: str
-    """class, probability or score."""
-    trained: str
-    """This party's artifact of the train step; empty where a party owns the model."""
-    prepared: str
-    """This party's artifact of the encode step; empty if its rows need no preparation."""
-    class_names: str
-    """A text file at the receiver: the classes' names, one a line; or empty."""
-    id_columns: tuple[str, ...]
-    """The columns that name a row."""
-    aligned: Path | None = None
-    """The artifact of the psi step; None where rows need no matching."""
     data: str = ""
     """This party's table or images, where rows need no matching; or empty."""
     reading: dict[str, Any] = field(default_factory=dict)
@@ -55,25 +42,13 @@ class Config(ModelConfig):
     predictions: Path
     """Where the result is written."""
 
-    MEMBERS = ModelConfig.MEMBERS | {"receiver"}
-    LOCAL = ModelConfig.LOCAL | {"trained", "prepared", "class_names", "data"}
+    LOCAL = Question.LOCAL | {"data"}
 
     def __post_init__(self) -> None:
-        """Check ranges."""
-        ModelConfig.__post_init__(self)
-        self.require(self.output in answers.OUTPUTS, "output", f"one of {answers.OUTPUTS}")
-        self.require(
-            bool(self.feature_shape) == bool(self.model_owner),
-            "feature_shape",
-            "sizes of one row where model_owner is set, such as 3, 224, 224",
-        )
+        """Check that rows come from one place."""
+        Question.__post_init__(self)
         if self.aligned is not None and self.data:
             raise ConfigError("predict takes either aligned, from psi, or data; give one of them")
-
-    @property
-    def share_folder(self) -> str:
-        """Where this party's share of the model lies."""
-        return self.trained
 
 
 @life.step("predict")
@@ -92,19 +67,19 @@ def run(config: Config) -> int:
         reading=config.reading,
         rules=config.images,
     )
-    chosen = Chosen.read(config, config.feature_shape)
-    _require_output(config, chosen.shared)
-    names = _class_names(config)
-    _require_shape(config, rows, chosen.shared)
+    asked = question.read(config)
+    if rows is not None:
+        asked.require_fit(rows)
     with (
         tracking.run(session=config.session, party=config.party, step="predict") as log,
         Session.join(config, "predict") as session,
     ):
-        shared = chosen.agreed(session, config.model_owner, config.feature_shape)
-        layout = Layout(session, rows, _shape(config, shared))
+        shared = asked.model(session)
+        names = asked.class_names(shared)
+        layout = Layout(session, rows, asked.shape(shared))
         folder = session.output(config.predictions)
         folder.mkdir(parents=True, exist_ok=True)
-        _predict(config, session, shared, layout, names, folder)
+        _predict(config, session, shared, layout.pieces(rows), layout.count, names, folder)
         manifest = _manifest(config, session, shared, layout)
         session.agree(manifest)
         manifest.write(folder)
@@ -114,67 +89,20 @@ def run(config: Config) -> int:
     return layout.count
 
 
-def _require_output(config: Config, shared: SharedModel | None) -> None:
-    if shared is not None:
-        kind = shared.manifest.joint["label"]["kind"]
-        answers.require_fit(config.output, shared.name, kind)
-
-
-def _class_names(config: Config) -> tuple[str, ...]:
-    """Return the names that the receiver has for the classes."""
-    if config.class_names:
-        try:
-            lines = Path(config.class_names).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise DataError("class_names: the file cannot be read as lines of text") from None
-        return tuple(lines)
-    if config.prepared:
-        return tuple(map(str, Preparation.read(Path(config.prepared)).label_classes))
-    return ()
-
-
-def _require_shape(config: Config, rows: Rows | None, shared: SharedModel | None) -> None:
-    """Refuse rows that cannot fit the model, as far as one party can tell."""
-    if rows is None:
-        return
-    if shared is None:
-        wanted = config.feature_shape
-        fits = rows.shape == wanted or (len(rows.shape) == len(wanted) == 1)
-        if not fits:
-            raise DataError(
-                f"the rows have the shape {list(rows.shape)}, and the model takes {list(wanted)}; "
-                "bring them to that shape"
-            )
-        return
-    columns = shared.manifest.joint["columns"]
-    mine = f"{config.party}."
-    own = [c["name"].removeprefix(mine) for c in columns if c["owner"] in ("", config.party)]
-    if own and rows.names and list(rows.names) != own:
-        raise DataError(
-            f"the rows have the columns {', '.join(rows.names)}, and the model was trained by "
-            f"{', '.join(own)}; give the preparation of the training, or the same columns"
-        )
-
-
-def _shape(config: Config, model: SharedModel) -> tuple[int, ...]:
-    return config.feature_shape or tuple(map(int, model.manifest.joint["feature_shape"]))
-
-
 def _predict(
     config: Config,
     session: Session,
     model: SharedModel,
-    layout: Layout,
+    pieces: Iterator[tuple[Piece | None, Secret]],
+    count: int,
     names: tuple[str, ...],
     folder: Path,
 ) -> None:
     label = model.manifest.joint["label"]
-    names = names or tuple(map(str, label.get("names") or ()))
-    _require_names(label, names)
     writer: parquet.ParquetWriter | None = None
     done = 0
     try:
-        for piece, features in layout.pieces():
+        for piece, features in pieces:
             scores_nK = scoring.outputs(session.engine, model, features)
             opened = session.ledger.reveal(
                 answers.answer(session.engine, scores_nK, config.output),
@@ -190,18 +118,10 @@ def _predict(
                     writer = parquet.ParquetWriter(folder / TABLE, table.schema)
                 writer.write_table(table)
             done += len(features.share)
-            events.emit("progress", done=done, total=layout.count, unit="rows")
+            events.emit("progress", done=done, total=count, unit="rows")
     finally:
         if writer is not None:
             writer.close()
-
-
-def _require_names(label: dict[str, Any], names: tuple[str, ...]) -> None:
-    classes = 2 if label["kind"] == "binary" else label.get("classes", 0)
-    if names and len(names) != classes:
-        raise DataError(
-            f"class_names holds {len(names)} names, and the model has {classes} classes"
-        )
 
 
 def _ids(piece: Piece | None, first: int, count: int) -> dict[str, pa.ChunkedArray | pa.Array]:

@@ -30,7 +30,8 @@ def emit(event: str, **fields: object) -> None:
 
     Args:
         event: started, joined, progress, warning, finished or failed; training's own are estimate
-            and resumed; the dealer's are serving, gathered and served.
+            and resumed, a service's ready and answered; the dealer's are serving, gathered and
+            served.
         fields: JSON values that belong to it.
     """
     for observer in _observers:

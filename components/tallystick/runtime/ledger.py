@@ -25,6 +25,8 @@ class Entry:
     to: tuple[str, ...]
     count: int
     why: str
+    times: int = 1
+    """How many openings this entry stands for; see :meth:`Ledger.fold`."""
 
 
 class Ledger:
@@ -64,9 +66,24 @@ class Ledger:
         receivers = self._parties if to is None else tuple(to)
         return self._engine.open(secret, [self._parties.index(name) for name in receivers])
 
+    def fold(self) -> None:
+        """Let one entry stand for all openings of a kind, for a step that opens without end.
+
+        Every party of a session folds at the same place, or the ledgers would differ.
+        """
+        found: dict[tuple[str, tuple[str, ...], str], Entry] = {}
+        for entry in self.entries:
+            key = (entry.what, entry.to, entry.why)
+            before = found.get(key)
+            if before is not None:
+                times, count = before.times + entry.times, before.count + entry.count
+                entry = dataclasses.replace(before, times=times, count=count)
+            found[key] = entry
+        self.entries = list(found.values())
+
     def as_json(self) -> list[dict[str, object]]:
         """Return the entries as JSON values."""
-        return [{**dataclasses.asdict(entry), "to": list(entry.to)} for entry in self.entries]
+        return [_as_json(entry) for entry in self.entries]
 
     def digest(self) -> str:
         """Return the SHA-256 of all entries, equal at all parties of an honest session."""
@@ -78,7 +95,7 @@ class Ledger:
         for entry in self.entries:
             key = (_cell(entry.what), ", ".join(entry.to) or "nobody", _cell(entry.why))
             times, count = rows.get(key, (0, 0))
-            rows[key] = (times + 1, count + entry.count)
+            rows[key] = (times + entry.times, count + entry.count)
         lines = [f"## {title}", ""]
         if not rows:
             return "\n".join([*lines, "Nothing was opened.", ""])
@@ -88,6 +105,13 @@ class Ledger:
             for (what, to, why), (times, count) in rows.items()
         ]
         return "\n".join([*lines, ""])
+
+
+def _as_json(entry: Entry) -> dict[str, object]:
+    content = {**dataclasses.asdict(entry), "to": list(entry.to)}
+    if entry.times == 1:
+        del content["times"]
+    return content
 
 
 def _cell(text: str) -> str:
