@@ -40,8 +40,9 @@ def direct(given: Given) -> None:
     their labels there.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data, reading, checkpoints, agree_to_export, formats, register_as and what
-    stands from join_timeout_s on, and with layout vertical also preparation and images.
+    values but for party, data, reading, checkpoints, the place of warm_start, agree_to_export,
+    formats, register_as and what stands from join_timeout_s on, and with layout vertical also
+    preparation and images.
     """
     tasks = Tasks(given)
     learn(tasks, given, tasks.add(encode)["shares"])

@@ -119,6 +119,7 @@ def learning(
     checkpoint_claim: str = "tallystick-checkpoints",
     checkpoint_batches: int = 0,
     resume: bool = True,
+    warm_start: str = "",
 ) -> None:
     """What train is told.
 
@@ -150,6 +151,8 @@ def learning(
         checkpoint_claim: Name of the PersistentVolumeClaim mounted at /checkpoints for train.
         checkpoint_batches: Batches between checkpoints; 0 for one at each epoch's end alone.
         resume: Whether to go on from the latest checkpoint that every party has.
+        warm_start: Path of this party's share of a model to begin with, the folder trained of an
+            earlier session, at every party; empty to begin anew.
     """
 
 

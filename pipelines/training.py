@@ -34,8 +34,8 @@ def training(given: Given) -> None:
     """Train and evaluate one model on the joined columns of several parties; no row is shown.
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
-    values but for party, data, reading, preparation, images, checkpoints, agree_to_export, formats,
-    register_as and what stands from join_timeout_s on.
+    values but for party, data, reading, preparation, images, checkpoints, the place of warm_start,
+    agree_to_export, formats, register_as and what stands from join_timeout_s on.
     """
     tasks = Tasks(given)
     matched = tasks.add(psi, result="all", receiver="")

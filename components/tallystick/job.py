@@ -44,7 +44,9 @@ KEYS = ("session", "pipeline", "parties", "dealer", "params")
 SUPERVISED = frozenset({"party", "session", "consortium", "identity"})
 # The parameters that hold a path, which a job file gives relative to itself; and the mappings that
 # hold some.
-PATHS = frozenset({"data", "checkpoints", "trained", "prepared", "model_file", "class_names"})
+PATHS = frozenset(
+    {"data", "checkpoints", "trained", "prepared", "model_file", "class_names", "warm_start"}
+)
 PATHS_WITHIN = {"images": frozenset({"labels", "folder"})}
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Where a pod finds its party's tables.

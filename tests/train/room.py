@@ -211,12 +211,14 @@ class Twin:
             return plain.run(self.graph, self.parameters, features.double())
 
 
-def twin(rows: Rows, config: Mapping[str, Any]) -> Twin:
-    """Train in plaintext, by torch's own optimisers, in float64."""
+def twin(rows: Rows, config: Mapping[str, Any], start: Mapping[str, Tensor] | None = None) -> Twin:
+    """Train in plaintext, by torch's own optimisers, in float64; from a model, if there is one."""
     config = {**DEFAULTS, **config}
     outputs = rows.classes if rows.kind == "classes" else 1
     shape = tuple(config.get("feature_shape") or rows.features.shape[1:])
     graph, parameters = architectures.build(config["model"], shape, outputs, config["seed"])
+    if start is not None:
+        parameters = {name: start[name].detach().clone() for name in parameters}
     trained = Twin(graph, parameters)
     weights = [parameters[name].requires_grad_() for name in graph.parameters]
     optimiser = _optimiser(config, weights)

@@ -7,6 +7,7 @@
     parameters.safetensors    int64 shares modulo 2**64, by parameter name
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,11 @@ class SharedModel:
     def features(self) -> list[str]:
         """The names of the input columns, in the order of the weights."""
         return [column["name"] for column in self.manifest.joint["columns"]]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what everybody may know of it."""
+        known = json.dumps(self.manifest.joint, sort_keys=True).encode()
+        return hashlib.sha256(known).hexdigest()
 
     def parameter(self, name: str) -> Tensor:
         """Return this party's share of a parameter.

@@ -2,8 +2,6 @@
 
 # n = rows of a piece, K = scores of a row. Shares are int64 modulo 2**64.
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +130,6 @@ def _ids(piece: Piece | None, first: int, count: int) -> dict[str, pa.ChunkedArr
 
 
 def _manifest(config: Config, session: Session, model: SharedModel, layout: Layout) -> Manifest:
-    known = json.dumps(model.manifest.joint, sort_keys=True).encode()
     return Manifest(
         kind=KIND,
         session=session.name,
@@ -145,7 +142,7 @@ def _manifest(config: Config, session: Session, model: SharedModel, layout: Layo
             "receiver": config.receiver,
             "model": model.name,
             "model_session": model.manifest.session,
-            "model_digest": hashlib.sha256(known).hexdigest(),
+            "model_digest": model.digest(),
         },
         history=session.history(model.manifest.history),
     )

@@ -39,6 +39,7 @@ def train(
     trained: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     reveals: dsl.Output[dsl.Markdown],
+    warm_start: str = "",
 ) -> None:
     """Train one model on the shared rows; its parameters stay shared.
 
@@ -82,6 +83,8 @@ def train(
         trained: This party's share of the model.
         metrics: The loss of the last epoch, and what was watched.
         reveals: Every value that was opened: to whom, how many, and why.
+        warm_start: Path of this party's share of a model to begin with, the folder trained of an
+            earlier session, at every party; empty to begin anew.
     """
     from tallystick.train import step
 

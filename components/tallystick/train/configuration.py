@@ -67,6 +67,8 @@ class Config(StepConfig):
     """Batches after which a checkpoint is written within an epoch; nought only at its end."""
     resume: bool = True
     """Whether to go on from the latest checkpoint that all parties have."""
+    warm_start: str = ""
+    """This party's share of a model to begin with; empty to begin anew."""
     architecture: str = ""
     """The digest of the model's graph: filled in by the step, compared when the parties meet."""
     trained: Path
@@ -74,7 +76,7 @@ class Config(StepConfig):
     metrics: object
     """KFP's Metrics artifact."""
 
-    LOCAL = StepConfig.LOCAL | {"checkpoints"}
+    LOCAL = StepConfig.LOCAL | {"checkpoints", "warm_start"}
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -121,9 +123,14 @@ class Config(StepConfig):
         self.require(self.checkpoint_batches >= 0, "checkpoint_batches", "0 or more")
 
     def joint(self) -> dict[str, JSON]:
-        """Return what all parties must agree on; a model's file may lie anywhere."""
+        """Return what all parties must agree on; where a party keeps a file is its own affair."""
         # Spelled out: super() does not work in a dataclass with slots.
-        return {**StepConfig.joint(self), "model": architectures.short(self.model)}
+        joint = StepConfig.joint(self)
+        return {
+            **joint,
+            "model": architectures.short(self.model),
+            "warm_start": bool(self.warm_start),
+        }
 
     def training(self) -> dict[str, Any]:
         """Return what the model artifact says of its training: what differs from the defaults."""

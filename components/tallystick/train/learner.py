@@ -39,6 +39,9 @@ class Learner(Protocol):
     def parameters(self) -> dict[str, Tensor]:
         """Return this party's share of what the model artifact holds."""
 
+    def begin_with(self, parameters: Mapping[str, Tensor]) -> None:
+        """Begin with this party's share of a finished model, as :meth:`parameters` gives it."""
+
     def state(self) -> dict[str, Tensor]:
         """Return this party's share of everything that changes in training, by name."""
 

@@ -55,6 +55,9 @@ class LinearLearner:
     def parameters(self) -> dict[str, Tensor]:  # noqa: D102
         return {WEIGHTS: self._weights_F1.share}
 
+    def begin_with(self, parameters: Mapping[str, Tensor]) -> None:  # noqa: D102
+        self.weights_P = self._engine.from_share(parameters[WEIGHTS].flatten())
+
     def state(self) -> dict[str, Tensor]:  # noqa: D102
         return {"weights": self.weights_P.share}
 

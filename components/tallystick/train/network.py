@@ -71,6 +71,12 @@ class NetworkLearner:
     def parameters(self) -> dict[str, Tensor]:  # noqa: D102
         return {name: value.share for name, value in self._all().items()}
 
+    def begin_with(self, parameters: Mapping[str, Tensor]) -> None:  # noqa: D102
+        flat = [parameters[name].flatten() for name in self._graph.parameters]
+        self.weights_P = self._engine.from_share(torch.cat(flat))
+        for name in self._buffers:
+            self._buffers[name] = self._engine.from_share(parameters[name])
+
     def state(self) -> dict[str, Tensor]:  # noqa: D102
         buffers = {f"buffer.{name}": value.share for name, value in self._buffers.items()}
         return {"weights": self.weights_P.share, "loss": self._loss_sum.share, **buffers}

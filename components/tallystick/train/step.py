@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tallystick import tracking
 from tallystick.models import architectures, artifact
+from tallystick.models.artifact import SharedModel
 from tallystick.models.checkpoints import Checkpoints
 from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS
@@ -19,7 +20,7 @@ from tallystick.runtime.errors import ConfigError, PeerTimeout
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
 from tallystick.tables import shares
-from tallystick.train import estimate, losses, optimisers
+from tallystick.train import estimate, losses, optimisers, warm
 from tallystick.train.completion import Completion
 from tallystick.train.configuration import AUTOMATIC, Config
 from tallystick.train.learner import Learner
@@ -57,6 +58,7 @@ def _together(config: Config, data: shares.Shares, completion: Completion) -> di
     joint = data.manifest.joint
     outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
     network = network_of(config, tuple(joint["feature_shape"]), outputs)
+    start = warm.read(config, data, None if network is None else network[0])
     expected = _expected(config, data, loss_name, network, outputs)
     if network is not None:
         config = dataclasses.replace(config, architecture=network[0].digest())
@@ -66,11 +68,13 @@ def _together(config: Config, data: shares.Shares, completion: Completion) -> di
     ):
         completion.forget()
         session.agree(data.manifest)
+        if start is not None:
+            session.agree(start.manifest)
         log.parameters({"model": architectures.short(config.model), **config.training()})
         log.metrics({f"estimate.{name}": value for name, value in expected.items()})
-        loop = _loop(config, session, data, log, loss_name, network)
+        loop = _loop(config, session, data, log, loss_name, network, start)
         loop.run()
-        manifest = _manifest(config, session, data, loop, network)
+        manifest = _manifest(config, session, data, loop, network, start)
         session.agree(manifest)
         artifact.write(session.output(config.trained), loop.learner.parameters(), manifest)
         for past in data.manifest.history:
@@ -173,6 +177,7 @@ def _loop(
     log: tracking.Run,
     loss_name: str,
     network: Network | None,
+    start: SharedModel | None,
 ) -> Loop:
     engine = session.engine
     loss = losses.make(engine, loss_name, config.class_weights)
@@ -181,10 +186,13 @@ def _loop(
         learner = LinearLearner(engine, loss, len(data.manifest.joint["columns"]))
     else:
         learner = NetworkLearner(engine, loss, *network)
+    if start is not None:
+        learner.begin_with(start.parameters)
     identity = {
         **{f"parameter {name}": value for name, value in config.joint().items()},
         "data": {name: data.manifest.joint[name] for name in ("row_order", "split", "columns")},
         "parties": list(session.parties),
+        **({} if start is None else {"warm start": start.manifest.session}),
     }
     del identity["parameter resume"]
     return Loop(
@@ -211,9 +219,15 @@ def _watched(config: Config, loop: Loop) -> dict[str, float]:
 
 
 def _manifest(
-    config: Config, session: Session, data: shares.Shares, loop: Loop, network: Network | None
+    config: Config,
+    session: Session,
+    data: shares.Shares,
+    loop: Loop,
+    network: Network | None,
+    start: SharedModel | None,
 ) -> Manifest:
     before = data.manifest
+    earlier = () if start is None else start.manifest.history
     joint: dict[str, Any] = {
         "model": architectures.short(config.model),
         "architecture": None if network is None else network[0].as_json(),
@@ -221,6 +235,8 @@ def _manifest(
         "training": config.training(),
         "loss": loop.progress.losses,
     }
+    if start is not None:
+        joint["warm_start"] = {"session": start.manifest.session, "digest": start.digest()}
     return Manifest(
         kind=artifact.KIND,
         session=session.name,
@@ -228,5 +244,5 @@ def _manifest(
         rank=session.rank,
         parties=session.parties,
         joint=joint,
-        history=session.history(before.history),
+        history=session.history((*earlier, *before.history)),
     )
