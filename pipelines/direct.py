@@ -41,8 +41,8 @@ def direct(given: Given) -> None:
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
     values but for party, data, reading, checkpoints, the place of warm_start, agree_to_export,
-    formats, register_as and what stands from join_timeout_s on, and with layout vertical also
-    preparation and images.
+    tell_preparation, formats, register_as and what stands from join_timeout_s on, and with layout
+    vertical also preparation and images.
     """
     tasks = Tasks(given)
     learn(tasks, given, tasks.add(encode)["shares"])

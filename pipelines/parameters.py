@@ -177,6 +177,7 @@ def evaluation(
 def exporting(
     export_to: list[str] = [],
     agree_to_export: bool = True,
+    tell_preparation: bool = False,
     formats: list[str] = ["state_dict", "safetensors", "onnx"],
     register_as: str = "",
 ) -> None:
@@ -186,6 +187,9 @@ def exporting(
         export_to: Names of the parties that the model is opened to; with none it stays shared.
         agree_to_export: Whether this party agrees that those in export_to learn the model; where
             one does not, nobody learns it.
+        tell_preparation: Whether those in export_to may learn how this party prepared its columns
+            (means, deviations, categories). Where every owner says so, a linear model's sklearn
+            file takes the columns as they are.
         formats: What is written at this party, if it learns the model: some of state_dict,
             safetensors, onnx, sklearn, mlflow.
         register_as: Name in this party's MLflow registry, with mlflow among the formats; or empty.

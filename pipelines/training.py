@@ -26,7 +26,7 @@ def learn(tasks: Tasks, given: Given, shares: object) -> None:
     rows = given["evaluate_rows"]
     # Its feature_shape is that of a model that a party brings.
     tasks.add(evaluate, shares=shares, trained=trained, rows=rows, without=("feature_shape",))
-    tasks.add(export, trained=trained)
+    tasks.add(export, trained=trained, prepared=shares)
 
 
 @recipe("training", *TRAINING)
@@ -35,7 +35,7 @@ def training(given: Given) -> None:
 
     This is one party's side. Every party submits this package in its own Kubeflow, with the same
     values but for party, data, reading, preparation, images, checkpoints, the place of warm_start,
-    agree_to_export, formats, register_as and what stands from join_timeout_s on.
+    agree_to_export, tell_preparation, formats, register_as and what stands from join_timeout_s on.
     """
     tasks = Tasks(given)
     matched = tasks.add(psi, result="all", receiver="")

@@ -220,6 +220,7 @@ def write_pyfunc(
     *,
     names: Sequence[str],
     shape: Sequence[int],
+    outputs: int,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write a model as MLflow's pyfunc, with a signature and an example of noughts.
@@ -229,6 +230,7 @@ def write_pyfunc(
         data: the folder that :mod:`tallystick.models.serving` reads.
         names: of the features of a row; none where a row is an array.
         shape: of one row.
+        outputs: numbers that the model gives for a row; with one, the row's is no array.
         metadata: JSON values that stand in ``MLmodel``.
     """
     import numpy as np
@@ -244,11 +246,12 @@ def write_pyfunc(
     if names:
         example = pd.DataFrame(np.zeros((1, len(names))), columns=list(names))
         inputs = Schema([ColSpec("double", name) for name in names])
+    given = Schema([TensorSpec(np.dtype(np.float64), (-1, outputs) if outputs > 1 else (-1,))])
     mlflow.pyfunc.save_model(
         str(folder),
         loader_module="tallystick.models.serving",
         data_path=str(data),
-        signature=ModelSignature(inputs=inputs),
+        signature=ModelSignature(inputs=inputs, outputs=given),
         input_example=example,
         pip_requirements=[f"{name}=={version(name)}" for name in ("tallystick", "torch", "mlflow")],
         metadata=dict(metadata),

@@ -1,6 +1,7 @@
 """Export: to whom all agree, in formats that give the predictions of the shared model."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.datasets import load_breast_cancer, load_digits
@@ -21,6 +24,7 @@ from tallystick.models import from_file
 from tallystick.models.from_torch import convert
 from tallystick.models.linear import WEIGHTS
 from tallystick.models.networks import NETWORKS
+from tallystick.tables.preparation import Number, OneHot, Preparation
 from torch import Tensor
 
 from tests.e2e import shared, steps
@@ -64,10 +68,10 @@ class Bundle:
         parameters = {"export_to": ["bob"], "formats": FORMATS, **changes}
         return self.session.run("export", changes=dict.fromkeys(self.session.parties, parameters))
 
-    def scores(self) -> np.ndarray:
-        """What predict gives for the rows."""
+    def scores(self, **own: Any) -> np.ndarray:
+        """What predict gives for the rows, or for others of alice's."""
         changes = {p: {"trained": str(self.session.of(p) / "trained")} for p in ("alice", "bob")}
-        changes["alice"]["data"] = str(self.data)
+        changes["alice"] |= {"data": str(self.data), **own}
         sides = self.session.run("predict", changes=changes)
         assert all(side.exit_code == 0 for side in sides.values()), sides["bob"].log
         table = pd.read_parquet(self.session.of("bob") / "predictions" / "predictions.parquet")
@@ -79,8 +83,8 @@ class Bundle:
         return self.session.of("bob") / "exported"
 
 
-def exported(bundle: Bundle) -> tuple[Bundle, np.ndarray]:
-    for party, side in bundle.export().items():
+def exported(bundle: Bundle, **changes: Any) -> tuple[Bundle, np.ndarray]:
+    for party, side in bundle.export(**changes).items():
         assert side.exit_code == 0, f"{party}:\n{side.log}"
     return bundle, bundle.scores()
 
@@ -124,7 +128,7 @@ def regression(
         columns=[{"name": f"alice.c{k}", "owner": "alice"} for k in range(4)],
         label={"name": "y", "owner": "bob", "kind": "binary", "classes": 2},
     )
-    return exported(bundle)
+    return exported(bundle, register_as="credit")
 
 
 def test_torch_and_safetensors_give_the_scores_of_the_shared_network(
@@ -179,6 +183,52 @@ def test_scikit_learns_estimator_gives_the_scores_of_the_shared_model(
     np.testing.assert_allclose(estimator.coef_, state["weight"], atol=1e-6)
 
 
+PREPARED = Preparation(
+    transforms=(
+        Number(column="c0", fill=4711.0, shift=3.0, scale=0.5),
+        OneHot(column="area", categories=("north", "south"), other=True),
+    ),
+    label_classes=("secret", "known"),
+)
+
+
+def test_the_estimator_prepares_the_columns_where_their_owner_tells_how(
+    site: steps.Site, tmp_path: Path
+) -> None:
+    table = pa.table({"c0": [1.0, None, 2.5], "area": ["north", "south", "elsewhere"]})
+    bundle = Bundle(
+        site,
+        tmp_path,
+        "prepared",
+        {WEIGHTS: torch.tensor([[0.5], [-1.25], [2.0], [0.125], [-0.75]], dtype=torch.float64)},
+        PREPARED.apply(table),
+        model="logistic_regression",
+        columns=[{"name": f"alice.{n}", "owner": "alice"} for n in PREPARED.features],
+        label={"name": "y", "owner": "bob", "kind": "binary", "classes": 2},
+    )
+    PREPARED.write(tmp_path / "alice")
+    told = {"export_to": ["bob"], "formats": ["sklearn"]}
+    owner = {**told, "prepared": tmp_path / "alice", "tell_preparation": True}
+    sides = bundle.session.run("export", changes={"alice": owner, "bob": told})
+    for side in sides.values():
+        assert side.exit_code == 0, side.log
+        assert "secret" not in side.log
+        assert "4711" not in side.log
+    preparation = sides["alice"].event("finished")["reveals"][-1]
+    assert preparation["what"] == "preparation of the columns of alice"
+    assert (preparation["to"], preparation["count"]) == (["bob"], 2)
+
+    file = bundle.exported / "model.skops"
+    untrusted = io.get_untrusted_types(file=file)
+    assert untrusted == ["numpy.dtype"]
+    frame = table.to_pandas().add_prefix("alice.")
+    found = io.load(file, trusted=untrusted).decision_function(frame)
+    csv = tmp_path / "new.csv"
+    table.to_pandas().to_csv(csv, index=False)
+    expected = bundle.scores(data=str(csv), prepared=str(tmp_path / "alice"))
+    np.testing.assert_allclose(found, expected[:, 0], rtol=0, atol=TOLERANCE)
+
+
 _FRESH = """
 import sys, mlflow.pyfunc, numpy as np, pandas as pd
 path, rows, columns, out = sys.argv[1:]
@@ -197,13 +247,22 @@ def test_mlflows_model_predicts_in_a_fresh_process(
     bundle, scores = request.getfixturevalue(fixture)
     columns = ",".join(f"alice.c{k}" for k in range(4)) if fixture == "regression" else ""
     rows = bundle.session.of("alice") / "rows.npy"
-    arguments = [bundle.exported / "mlflow_model", rows, columns, tmp_path / "found.npy"]
+    # One from its file, and one from the registry of the party that learned it.
+    file = bundle.exported / "mlflow_model"
+    model = file if fixture == "network" else "models:/credit/1"
+    arguments = [model, rows, columns, tmp_path / "found.npy"]
     command = [sys.executable, "-W", "ignore", "-c", _FRESH, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{bundle.session.of('bob')}/mlflow.db"}
+    environment = {**os.environ, **store}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     raw = torch.tensor(scores)
     expected = raw.softmax(1) if fixture == "network" else raw[:, 0].sigmoid()
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, rtol=0, atol=TOLERANCE)
+    written = yaml.safe_load((file / "MLmodel").read_text())["signature"]
+    inputs, outputs = json.loads(written["inputs"]), json.loads(written["outputs"])
+    assert [entry.get("name") for entry in inputs] == (columns.split(",") if columns else [None])
+    assert outputs[0]["tensor-spec"]["shape"] == [-1, *expected.shape[1:]]
 
 
 def test_where_a_model_comes_from_travels_with_it(network: tuple[Bundle, np.ndarray]) -> None:

@@ -19,6 +19,8 @@ def export(
     join_timeout_s: int,
     exported: dsl.Output[dsl.Model],
     reveals: dsl.Output[dsl.Markdown],
+    prepared: dsl.Input[dsl.Dataset] = None,
+    tell_preparation: bool = False,
 ) -> None:
     """Open the model to the parties that were agreed on, and to nobody else.
 
@@ -39,6 +41,10 @@ def export(
         join_timeout_s: How long to wait for the other parties to come, in seconds.
         exported: The opened model, in the formats that were asked for.
         reveals: Every value that was opened: to whom, how many, and why.
+        prepared: This party's shares, from encode, with how its columns were prepared.
+        tell_preparation: Whether those in export_to may learn how this party prepared its columns
+            (means, deviations, categories). Where every owner says so, a linear model's sklearn
+            file takes the columns as they are.
     """
     from tallystick.export import step
 

@@ -9,14 +9,15 @@ state_dict   state_dict.pt        torch.load(path, weights_only=True); of a line
                                   of Linear(F, 1)
 safetensors  model.safetensors    safetensors.torch.load_file
 onnx         model.onnx           onnxruntime: features to scores
-sklearn      model.skops          skops.io.load: the estimator of a linear model
+sklearn      model.skops          skops.io.load: the estimator of a linear model, or with what
+                                  the owners told, a pipeline that prepares the columns first
 mlflow       mlflow_model/        mlflow.pyfunc.load_model: features to probabilities or numbers
 ===========  ===================  ===============================================================
 """
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +25,8 @@ import torch
 from tallystick import tracking
 from tallystick.models.finished import PARAMETERS, FinishedModel
 from tallystick.models.linear import INTERCEPT
+from tallystick.runtime import events
+from tallystick.tables.preparation import Preparation
 
 FORMATS = ("state_dict", "safetensors", "onnx", "sklearn", "mlflow")
 STATE_DICT = "state_dict.pt"
@@ -33,13 +36,19 @@ SKOPS = "model.skops"
 MLFLOW = "mlflow_model"
 
 
-def write(folder: Path, model: FinishedModel, formats: Sequence[str]) -> None:
+def write(
+    folder: Path,
+    model: FinishedModel,
+    formats: Sequence[str],
+    prepared: Mapping[str, Preparation],
+) -> None:
     """Write the files of some formats, and what is always written.
 
     Args:
         folder: there already.
         model: the opened model.
         formats: some of ``FORMATS``; sklearn is left out where the model is not linear.
+        prepared: what was done to each owner's columns, by owner, where all of them told.
     """
     model.write(folder)
     if model.is_linear:
@@ -55,7 +64,14 @@ def write(folder: Path, model: FinishedModel, formats: Sequence[str]) -> None:
     if "sklearn" in formats and model.is_linear:
         from tallystick.models import to_sklearn
 
-        to_sklearn.write(folder / SKOPS, model)
+        if not to_sklearn.has_counterpart(prepared):
+            events.emit(
+                "warning",
+                message="scikit-learn's estimator takes prepared features: "
+                "there is nothing in scikit-learn for the parts of a date",
+            )
+            prepared = {}
+        to_sklearn.write(folder / SKOPS, model, prepared)
     if "mlflow" in formats:
         with tempfile.TemporaryDirectory(dir=folder) as data:
             model.write(Path(data))
@@ -64,6 +80,7 @@ def write(folder: Path, model: FinishedModel, formats: Sequence[str]) -> None:
                 Path(data),
                 names=model.features if len(model.graph.feature_shape) == 1 else (),
                 shape=model.graph.feature_shape,
+                outputs=model.graph.outputs,
                 metadata={"provenance": dict(model.provenance)},
             )
     if "safetensors" not in formats:

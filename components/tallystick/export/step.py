@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from tallystick import tracking
-from tallystick.export import consent, files
+from tallystick.export import consent, files, preparations
 from tallystick.models import artifact
 from tallystick.models.artifact import SharedModel
 from tallystick.models.finished import FinishedModel, shapes
+from tallystick.models.linear import WEIGHTS
 from tallystick.runtime import life
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.manifest import Manifest
@@ -31,11 +32,17 @@ class Config(StepConfig):
     """What is written where this party learns it."""
     register_as: str = ""
     """Its name in this party's MLflow registry; empty for none."""
+    prepared: Path | None = None
+    """This party's artifact of the encode step; None where nothing is told of it."""
+    tell_preparation: bool = False
+    """Whether those who learn a linear model may learn how this party prepared its columns."""
     exported: Path
     """Where the opened model is written."""
 
     MEMBERS = StepConfig.MEMBERS | {"export_to"}
-    LOCAL = StepConfig.LOCAL | {"agree_to_export", "formats", "register_as"}
+    LOCAL = StepConfig.LOCAL | {
+        *("agree_to_export", "formats", "register_as", "tell_preparation"),
+    }
 
     def __post_init__(self) -> None:
         """Check what may be asked for."""
@@ -48,6 +55,11 @@ class Config(StepConfig):
             "register_as",
             "empty unless formats has mlflow",
         )
+        self.require(
+            not self.tell_preparation or self.prepared is not None,
+            "tell_preparation",
+            "false unless prepared is given",
+        )
 
 
 @life.step("export")
@@ -58,22 +70,27 @@ def run(config: Config) -> int:
         The number of parties that learned the model.
     """
     model = artifact.read(config.trained)
+    mine = None
+    if config.tell_preparation and WEIGHTS in model.parameters:
+        mine = preparations.own(config.prepared, config.party, model)
     with (
         tracking.run(session=config.session, party=config.party, step="export") as log,
         Session.join(config, "export") as session,
     ):
         session.agree(model.manifest)
-        opened = None
+        opened, prepared = None, {}
         receivers = tuple(name for name in session.parties if name in config.export_to)
         if receivers:
             consent.require(session, config.agree_to_export, receivers)
             opened = _open(session, model, receivers)
+            if WEIGHTS in model.parameters:
+                prepared = dict(preparations.tell(session, model, mine, receivers))
         folder = session.output(config.exported)
         folder.mkdir(parents=True, exist_ok=True)
         if opened is not None:
             history = session.history(model.manifest.history)
             finished = FinishedModel.of(model, opened, history)
-            files.write(folder, finished, config.formats)
+            files.write(folder, finished, config.formats, prepared)
             if "mlflow" in config.formats:
                 log.model(folder / files.MLFLOW, config.register_as)
         Manifest(

@@ -179,7 +179,11 @@ class Preparation:
 
     def write(self, folder: Path) -> None:
         """Write ``preparation.json``."""
-        content = {
+        (folder / NAME).write_text(json.dumps(self.as_json(), indent=2) + "\n")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
             "format": FORMAT,
             "transforms": [
                 {"kind": transform.KIND, **dataclasses.asdict(transform)}
@@ -191,7 +195,6 @@ class Preparation:
             "label_mean": self.label_mean,
             "label_deviation": self.label_deviation,
         }
-        (folder / NAME).write_text(json.dumps(content, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -201,21 +204,29 @@ class Preparation:
             DataError: the file is missing or damaged.
         """
         try:
-            content = json.loads((folder / NAME).read_text())
-            if content["format"] != FORMAT:
-                raise ValueError
-            return cls(
-                transforms=tuple(_transform(entry) for entry in content["transforms"]),
-                label_classes=tuple(content["label_classes"]),
-                groups=tuple(content["groups"]),
-                label_kind=str(content["label_kind"]),
-                label_mean=float(content["label_mean"]),
-                label_deviation=float(content["label_deviation"]),
-            )
+            return cls.from_json(json.loads((folder / NAME).read_text()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
                 f"{folder.name}: {NAME} is missing or damaged; run the encode step again"
             ) from None
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Make it of JSON values.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: they are of another form.
+        """
+        if content["format"] != FORMAT:
+            raise ValueError
+        return cls(
+            transforms=tuple(_transform(entry) for entry in content["transforms"]),
+            label_classes=tuple(content["label_classes"]),
+            groups=tuple(content["groups"]),
+            label_kind=str(content["label_kind"]),
+            label_mean=float(content["label_mean"]),
+            label_deviation=float(content["label_deviation"]),
+        )
 
 
 def _transform(entry: Mapping[str, Any]) -> Transform:
