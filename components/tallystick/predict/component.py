@@ -13,19 +13,21 @@ def predict(
     session: str,
     receiver: str,
     output: str,
-    trained: str,
-    model_owner: str,
-    model_file: str,
-    architecture: str,
-    feature_shape: list[int],
-    prepared: str,
-    class_names: str,
-    id_columns: list[str],
     consortium: str,
     identity: str,
     join_timeout_s: int,
     predictions: dsl.Output[dsl.Dataset],
     reveals: dsl.Output[dsl.Markdown],
+    trained: str = "",
+    model: dsl.Input[dsl.Model] = None,
+    prepared: str = "",
+    shares: dsl.Input[dsl.Dataset] = None,
+    model_owner: str = "",
+    model_file: str = "",
+    architecture: str = "",
+    feature_shape: list[int] = [],  # noqa: B006  KFP takes it as it is written here.
+    class_names: str = "",
+    id_columns: list[str] = [],  # noqa: B006  KFP takes it as it is written here.
     data: str = "",
     reading: dict[str, Any] = {},  # noqa: B006  KFP takes it as it is written here.
     images: dict[str, Any] = {},  # noqa: B006  KFP takes it as it is written here.
@@ -42,22 +44,25 @@ def predict(
         session: The name of this joint run, the same at every party.
         receiver: The party that learns the predictions.
         output: class, probability or score.
-        trained: Path of this party's share of the model, the folder that train wrote; empty if a
-            party owns the model.
-        model_owner: The party that owns the model; empty for one that train left shared.
-        model_file: Path of the model at its owner (ONNX, exported torch program, safetensors,
-            state_dict); empty elsewhere.
-        architecture: Name of the network, or file.py:Class, where the model's file is a state_dict.
-        feature_shape: The shape of one row where a party owns the model, such as 3, 224, 224.
-        prepared: Path of the folder with this party's preparation.json (its shares artifact from
-            encode), by which new rows are prepared; empty if its rows are numbers that need none.
-        class_names: Path of a text file at the receiver with a name for each class, one a line.
-        id_columns: Names of the columns that identify a row; the receiver's stand in its result.
         consortium: Path of the consortium file: who takes part, where, by which certificate.
         identity: Path of the folder with this party's tls.key and tls.crt.
         join_timeout_s: How long to wait for the other parties to come, in seconds.
         predictions: A Parquet file with one row for each row, at the receiver alone.
         reveals: Every value that was opened: to whom, how many, and why.
+        trained: Path of this party's share of the model, the folder that train wrote; empty if it
+            comes as model, or a party owns the model.
+        model: This party's share of the model, from a train task of the same pipeline.
+        prepared: Path of the folder with this party's preparation.json (its shares artifact from
+            encode), by which new rows are prepared; empty if it comes as shares, or its rows are
+            numbers that need none.
+        shares: The same, from an encode task of the same pipeline.
+        model_owner: The party that owns the model; empty for one that train left shared.
+        model_file: Path of the model at its owner (ONNX, exported torch program, safetensors,
+            state_dict); empty elsewhere.
+        architecture: Name of the network, or file.py:Class, where the model's file is a state_dict.
+        feature_shape: The shape of one row where a party owns the model, such as 3, 224, 224.
+        class_names: Path of a text file at the receiver with a name for each class, one a line.
+        id_columns: Names of the columns that identify a row; the receiver's stand in its result.
         data: This party's table or images, where rows need no matching; empty if it has none.
         reading: How data is written, where it does not show it itself.
         images: What is done to images, as it was for training: size, colour, mean, deviation.

@@ -31,6 +31,10 @@ TABLE = "predictions.parquet"
 class Config(Question):
     """What the predict step is told."""
 
+    model: Path | None = None
+    """What ``trained`` names, where it is an artifact of the same pipeline."""
+    shares: Path | None = None
+    """What ``prepared`` names, where it is one."""
     data: str = ""
     """This party's table or images, where rows need no matching; or empty."""
     reading: dict[str, Any] = field(default_factory=dict)
@@ -43,7 +47,11 @@ class Config(Question):
     LOCAL = Question.LOCAL | {"data"}
 
     def __post_init__(self) -> None:
-        """Check that rows come from one place."""
+        """Check that rows, model and preparation come from one place each."""
+        for name, given in (("trained", self.model), ("prepared", self.shares)):
+            if given is not None:
+                self.require(not getattr(self, name), name, "empty where its artifact is given")
+                object.__setattr__(self, name, str(given))  # as a frozen dataclass has it set
         Question.__post_init__(self)
         if self.aligned is not None and self.data:
             raise ConfigError("predict takes either aligned, from psi, or data; give one of them")
