@@ -4,19 +4,17 @@ How long a message takes between two processes changes on a shared machine from 
 by a factor of five, so the two sides are measured again and again in alternation.
 """
 
-import multiprocessing
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from tallystick.runtime.session import Session
 
+from tests.benchmarks import pair
 from tests.benchmarks.operations import median_seconds
 from tests.harness import dealer, make_place, run_parties
 
 TURNS = 7
-_spawn = multiprocessing.get_context("spawn")
 
 
 def run() -> dict[str, list[tuple[float, float]]]:
@@ -26,7 +24,8 @@ def run() -> dict[str, list[tuple[float, float]]]:
         place = make_place(Path(folder))
         with dealer(place):
             for _ in range(TURNS):
-                theirs, mine = _over_gloo(), run_parties(place, _over_links, timeout_s=120)["alice"]
+                theirs, _ = pair.run(_over_gloo, timeout_s=120)
+                mine = run_parties(place, _over_links, timeout_s=120)["alice"]
                 if isinstance(mine, BaseException):
                     raise mine
                 for name, seconds in theirs.items():
@@ -34,27 +33,13 @@ def run() -> dict[str, list[tuple[float, float]]]:
     return turns
 
 
-def _over_gloo() -> dict[str, float]:
-    results: Any = _spawn.Queue()
-    with tempfile.TemporaryDirectory() as folder:
-        place = f"file://{folder}/rendezvous"
-        parties = [_spawn.Process(target=_gloo_party, args=(r, place, results)) for r in range(2)]
-        for process in parties:
-            process.start()
-        seconds: dict[str, float] = results.get(timeout=120)
-        for process in parties:
-            process.join(60)
-    return seconds
-
-
-def _gloo_party(rank: int, rendezvous: str, results: Any) -> None:
+def _over_gloo(rank: int, rendezvous: str) -> dict[str, float]:
     import torch.distributed as dist
 
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     seconds = _time()
     dist.destroy_process_group()
-    if rank == 0:
-        results.put(seconds)
+    return seconds
 
 
 def _over_links(session: Session) -> dict[str, float]:

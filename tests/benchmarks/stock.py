@@ -1,35 +1,23 @@
 """Stock CrypTen 0.4.1 over Gloo with its default provider: two processes, one thread each."""
 
-import multiprocessing
 import os
 import sys
-import tempfile
-from typing import Any
 
 import torch
 import torch.onnx
 from torch.onnx._internal.torchscript_exporter import registration
 
+from tests.benchmarks import pair
 from tests.benchmarks.operations import median_seconds, time_operations
-
-_spawn = multiprocessing.get_context("spawn")
 
 
 def run() -> dict[str, float]:
     """Return median seconds by name, as the first party measured them."""
-    results: Any = _spawn.Queue()
-    with tempfile.TemporaryDirectory() as folder:
-        place = f"file://{folder}/rendezvous"
-        parties = [_spawn.Process(target=_party, args=(r, place, results)) for r in range(2)]
-        for process in parties:
-            process.start()
-        seconds: dict[str, float] = results.get(timeout=600)
-        for process in parties:
-            process.join(60)
+    seconds: dict[str, float] = pair.run(_party, timeout_s=600)[0]
     return seconds
 
 
-def _party(rank: int, rendezvous: str, results: Any) -> None:
+def _party(rank: int, rendezvous: str) -> dict[str, float]:
     os.environ.update(
         RANK=str(rank), WORLD_SIZE="2", RENDEZVOUS=rendezvous, DISTRIBUTED_BACKEND="gloo"
     )
@@ -43,5 +31,4 @@ def _party(rank: int, rendezvous: str, results: Any) -> None:
         seconds = time_operations(lambda tensor: crypten.cryptensor(tensor, src=0))
     draw = crypten.common.rng.generate_random_ring_element
     seconds["draw 10^7 elements"] = median_seconds(draw, (10**7,), repeats=5)
-    if rank == 0:
-        results.put(seconds)
+    return seconds

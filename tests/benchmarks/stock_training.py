@@ -3,10 +3,8 @@
 Nothing of ours is imported here: our engine adapts CrypTen in place.
 """
 
-import multiprocessing
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 import torch.onnx
 from torch.onnx._internal.torchscript_exporter import registration
 
+from tests.benchmarks import pair
 from tests.benchmarks.costs import (
     CLASSES,
     FEATURES,
@@ -25,24 +24,13 @@ from tests.benchmarks.costs import (
     together,
 )
 
-_spawn = multiprocessing.get_context("spawn")
-
 
 def run() -> dict[str, Cost]:
     """Measure CrypTen 0.4.1 over Gloo with its default provider: two processes."""
-    results: Any = _spawn.Queue()
-    with tempfile.TemporaryDirectory() as folder:
-        place = f"file://{folder}/rendezvous"
-        parties = [_spawn.Process(target=_party, args=(r, place, results)) for r in range(2)]
-        for process in parties:
-            process.start()
-        found = dict(results.get(timeout=1800) for _ in parties)
-        for process in parties:
-            process.join(60)
-    return together([found[0], found[1]])
+    return together(pair.run(_party, timeout_s=1800))
 
 
-def _party(rank: int, rendezvous: str, results: Any) -> None:
+def _party(rank: int, rendezvous: str) -> dict[str, Cost]:
     os.environ.update(
         RANK=str(rank), WORLD_SIZE="2", RENDEZVOUS=rendezvous, DISTRIBUTED_BACKEND="gloo"
     )
@@ -84,7 +72,7 @@ def _party(rank: int, rendezvous: str, results: Any) -> None:
         with crypten.no_grad():
             scores = cost(lambda model=model, images=images: model(images), 2)
         found[f"network {name.upper()}, inference"] = scores
-    results.put((rank, found))
+    return found
 
 
 def _network(cnn: Any, name: str) -> Any:
