@@ -171,7 +171,7 @@ def test_no_mask_is_ever_on_two_values(pair: Place) -> None:
 
 def _gradients_of_inputs(session: Any) -> dict[str, float]:
     """Gradients by both operands of each layer, exact but for the rounding of fixed point."""
-    from tallystick.runtime.protocols import layers
+    from tallystick.runtime.protocols import batch_norm, layers
 
     torch.manual_seed(8)
     context, engine = session.engine.context, session.engine
@@ -220,7 +220,7 @@ def _gradients_of_inputs(session: Any) -> dict[str, float]:
     g = torch.randn(x.shape)
     exact = torch.batch_norm(x, weight, bias, None, None, True, 0.1, 1e-5, False)
     exact.backward(g)
-    result, layer, (mean, variance) = layers.BatchNorm.of_the_batch(
+    result, layer, (mean, variance) = batch_norm.BatchNorm.of_the_batch(
         context, *(share(v.detach()) for v in (x, weight, bias)), 1e-5
     )
     by_x, by_weight, by_bias = layer.backward(context, share(g), wanted=True)

@@ -1,7 +1,7 @@
 """BatchNorm: by the batch's own mean and variance in training, by running ones afterwards.
 
 Training: y = (x - mean) s weight + bias with s = 1 / sqrt(variance), and the slopes of x, weight
-and bias: runtime/protocols/layers.py.
+and bias: runtime/protocols/batch_norm.py.
 Afterwards: y = (x - running_mean) g + bias,   g = weight / sqrt(running_var + eps), which is found
 once as long as the parameters stay.
 
@@ -16,16 +16,15 @@ variance of a channel must lie between 2**-12 and 2**16, the domain of the inver
 from typing import Any
 
 from tallystick.models.operations.layer import Layer, Operation, Slopes
-from tallystick.runtime.adaptation.gradients import known_deviations
 from tallystick.runtime.engine import PRECISION_BITS, Secret
-from tallystick.runtime.protocols import layers
+from tallystick.runtime.protocols.batch_norm import BatchNorm, known_deviations
 
 
 def _forward(layer: Layer, x_NC: Secret) -> tuple[Secret, Any]:
     if not layer.training:
         return _by_running_statistics(layer, x_NC), None
     engine, own = layer.engine, layer.parameters
-    share, kept, statistics = layers.BatchNorm.of_the_batch(
+    share, kept, statistics = BatchNorm.of_the_batch(
         engine.context, x_NC.share, own["weight"].share, own["bias"].share, layer.node.number("eps")
     )
     mean_C, variance_C = (engine.from_share(value) for value in statistics)
@@ -33,7 +32,7 @@ def _forward(layer: Layer, x_NC: Secret) -> tuple[Secret, Any]:
     return engine.from_share(share), kept
 
 
-def _backward(layer: Layer, slope_NC: Secret, kept: layers.BatchNorm) -> Slopes:
+def _backward(layer: Layer, slope_NC: Secret, kept: BatchNorm) -> Slopes:
     engine = layer.engine
     by_input, by_weight, by_bias = kept.backward(
         engine.context, slope_NC.share, wanted=layer.wanted[0]
@@ -48,7 +47,7 @@ def _by_running_statistics(layer: Layer, x_NC: Secret) -> Secret:
     found = known_deviations(
         engine.context, own["running_var"], own["weight"], layer.node.number("eps")
     )
-    share, _ = layers.BatchNorm.with_statistics(
+    share, _ = BatchNorm.with_statistics(
         engine.context, x_NC.share, own["running_mean"].share, found, own["bias"].share
     )
     return engine.from_share(share)

@@ -9,7 +9,7 @@ among them; these keep what was opened, and leave out what nobody asked for. Wha
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tallystick.runtime.protocols import layers
+from tallystick.runtime.protocols import batch_norm, layers
 from tallystick.runtime.protocols.context import Context
 
 Make = Callable[[Any], Any]
@@ -103,20 +103,20 @@ class _BatchNorm(_Function):
             raise TypeError("batch normalisation takes shared values, weights and biases")
         context = self._context()
         if training:
-            result, layer, found = layers.BatchNorm.of_the_batch(
+            result, layer, found = batch_norm.BatchNorm.of_the_batch(
                 context, x.share, weight.share, bias.share, eps
             )
             if running_mean is not None and running_var is not None:
                 kept = running_mean.share, running_var.share
-                moved = layers.blend(context, kept, found, momentum)
+                moved = batch_norm.blend(context, kept, found, momentum)
                 running_mean.share, running_var.share = moved
         else:
             if running_mean is None or running_var is None:
                 raise ValueError("batch normalisation for evaluation needs running statistics")
             if not _fixed_point(running_mean, running_var):
                 raise TypeError("batch normalisation takes shared running statistics")
-            known = known_deviations(context, running_var, weight, eps)
-            result, layer = layers.BatchNorm.with_statistics(
+            known = batch_norm.known_deviations(context, running_var, weight, eps)
+            result, layer = batch_norm.BatchNorm.with_statistics(
                 context, x.share, running_mean.share, known, bias.share
             )
         ctx.save_multiple_for_backward((layer, x.requires_grad))
@@ -126,18 +126,6 @@ class _BatchNorm(_Function):
         layer, wanted = ctx.saved_tensors
         found = layer.backward(self._context(), gradient.share, wanted=wanted)
         return tuple(self._made(share) for share in found)
-
-
-def known_deviations(context: Context, variance: Any, weight: Any, epsilon: float) -> Any:
-    """Return a layer's deviations, found once for as long as nobody changes what they are of."""
-    of = [variance.share, weight.share]
-    now = (*(tensor._version for tensor in of), epsilon)
-    before, then, known = vars(variance).get("_deviations", ((None, None), None, None))
-    if before[0] is of[0] and before[1] is of[1] and then == now:
-        return known
-    found = layers.deviations(context, variance.share, weight.share, epsilon)
-    vars(variance)["_deviations"] = of, now, found
-    return found
 
 
 class _CrossEntropy(_Function):

@@ -53,6 +53,18 @@ def truncate(context: Context, share: Tensor, bits: int) -> Tensor:
     return finish(context, [(r.add_(share), s, t, bits)])[0]
 
 
+def reciprocal(count: int) -> tuple[int, int]:
+    """Return 1 / count as a whole number of at least 13 bits, and its fraction bits."""
+    bits = 13 + count.bit_length()
+    return round(2**bits / count), bits
+
+
+def divided(context: Context, total: Tensor, count: int) -> Tensor:
+    """Return this party's share of total / count, rounded down; |total| below 2**48."""
+    factor, bits = reciprocal(count)
+    return truncate(context, total * factor, bits)
+
+
 Unfinished = tuple[Tensor, Tensor, Tensor, int]
 """Shares of x + r, of r's low 63 bits shifted, and of its top bit; the number of bits."""
 
