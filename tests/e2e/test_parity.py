@@ -20,6 +20,7 @@ def test_secure_and_plaintext_runs_agree(
     params = {"model": model, "epochs": 5, "l2": 0.01, "learning_rate": 0.05, "threshold": 0.4}
     if model == "mlp":
         params["group"] = tables.of["bob"].columns[1]
+        params |= {"optimiser": "adam", "learning_rate": 0.005, "schedule": "cosine", "l1": 0.001}
     job = running.write_job(tmp_path, params=params)
     ended = subprocess.run(
         [

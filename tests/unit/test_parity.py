@@ -63,11 +63,63 @@ def test_a_regressions_label_is_a_number_and_rows_can_be_chosen(tmp_path: Path) 
 def test_what_parity_cannot_do_is_refused(tmp_path: Path) -> None:
     real = job(tmp_path)
     (tmp_path / "other.csv").unlink()
-    with pytest.raises(DataError, match=r"the table of 'bob'.*cannot be read"):
+    with pytest.raises(DataError, match=r"the data of 'bob'.*cannot be read"):
         synthetic.write_job(real, tmp_path / "copy", None)
     pd.DataFrame({"id": [1], "y": [2]}).to_csv(tmp_path / "other.csv", index=False)
-    with pytest.raises(ConfigError, match="exactly one table must hold the label 'y', not 2"):
+    with pytest.raises(ConfigError, match="exactly one party must hold the label 'y', not 2"):
         synthetic.write_job(real, tmp_path / "copy", None)
+
+
+DIRECT = """
+session: scans-1
+pipeline: direct
+parties:
+  alice: {data: scans.npy, images: {size: [6, 5], labels: none.npy}}
+  bob: {data: labels.npy}
+dealer: notary
+params: {layout: LAYOUT, label: y, model: cnn, epochs: 3, label_classes: [a, b, c]}
+"""
+
+
+def test_images_have_the_shape_and_none_of_the_pixels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    np.save(tmp_path / "scans.npy", rng.integers(250, 256, (40, 8, 8, 3), dtype=np.uint8))
+    np.save(tmp_path / "labels.npy", np.array([0, 1, 2, 1] * 10))
+    text = DIRECT.replace("LAYOUT", "vertical").replace(", labels: none.npy", "")
+    text = text.replace(", label_classes: [a, b, c]", "")
+    (tmp_path / "job.yaml").write_text(text)
+    path = synthetic.write_job(Job.load(tmp_path / "job.yaml"), tmp_path / "copy", None)
+    copy = Job.load(path)
+    scans = np.load(copy.arguments("alice")["data"])["images"]
+    assert (scans.shape, scans.dtype) == ((40, 6, 5, 3), np.uint8)
+    assert scans.mean() < 200
+    assert copy.arguments("alice")["images"] == {}
+    labels = np.load(copy.arguments("bob")["data"])
+    assert sorted(set(labels)) == [0, 1, 2]
+
+
+def test_parties_with_different_rows_each_get_rows_and_labels_of_their_own(tmp_path: Path) -> None:
+    for party in ("scans.npy", "labels.npy"):
+        columns = {"x": np.arange(30.0), "z": np.arange(30.0), "y": ["a", "b", "c"] * 10}
+        pd.DataFrame(columns).to_csv(tmp_path / f"{party}.csv", index=False)
+    text = DIRECT.replace("LAYOUT", "horizontal").replace(".npy", ".npy.csv")
+    (tmp_path / "job.yaml").write_text(
+        text.replace(", images: {size: [6, 5], labels: none.npy.csv}", "")
+    )
+    copy = Job.load(synthetic.write_job(Job.load(tmp_path / "job.yaml"), tmp_path / "copy", None))
+    one, other = (pd.read_csv(copy.arguments(party)["data"]) for party in copy.parties)
+    assert [*one] == [*other] == ["x", "z", "y"]
+    assert not set(one["x"]) & set(other["x"])
+    assert set(one["y"]) == set(other["y"]) == {"a", "b", "c"}
+
+
+def test_a_job_that_trains_nothing_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
+    text = JOB.replace("training", "intersection").replace(
+        ", label: y, model: MODEL, epochs: 3", ""
+    )
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"parity compares jobs that train.*'intersection'"):
+        synthetic.write_job(Job.load(tmp_path / "job.yaml"), tmp_path / "copy", None)
 
 
 def test_differences_are_judged_by_what_rounding_explains() -> None:
@@ -94,15 +146,17 @@ def joined(kind: str, label: np.ndarray, model: str, **training: object) -> Join
     return Joined(features, label, np.arange(40), np.arange(40, len(label)), {}, joint)
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 @pytest.mark.parametrize("kind", ["binary", "classes", "number"])
-def test_a_networks_training_is_repeated_as_torch_does_it(kind: str) -> None:
+def test_a_networks_training_is_repeated_as_torch_does_it(kind: str, optimiser: str) -> None:
     rng = np.random.default_rng(1)
     label = {
         "binary": rng.integers(0, 2, 50).astype(float),
         "classes": np.eye(3)[rng.integers(0, 3, 50)],
         "number": rng.normal(size=50),
     }[kind]
-    found = joined(kind, label, "mlp")
+    found = joined(kind, label, "mlp", optimiser=optimiser, clip_norm=0.5, decay=0.5)
+    found.joint["training"] |= {"schedule": "step", "decay_epochs": 1}
     scores = models.repeated(found, "mlp")
     assert scores is not None
 
@@ -111,7 +165,9 @@ def test_a_networks_training_is_repeated_as_torch_does_it(kind: str) -> None:
     decay = [p for p in twin.parameters() if p.dim() > 1]
     groups = [{"params": decay, "weight_decay": 0.1}]
     groups.append({"params": [p for p in twin.parameters() if p.dim() == 1]})
-    optimiser = torch.optim.SGD(groups, lr=0.2, momentum=0.5)
+    rule: torch.optim.Optimizer = torch.optim.SGD(groups, lr=0.2, momentum=0.5)
+    if optimiser == "adam":
+        rule = torch.optim.Adam(groups, lr=0.2, eps=2**-12 / 16)
     x, y = torch.from_numpy(found.features), torch.from_numpy(label)
     loss = {
         "binary": lambda s, t: torch.nn.BCEWithLogitsLoss()(s[:, 0], t),
@@ -120,11 +176,14 @@ def test_a_networks_training_is_repeated_as_torch_does_it(kind: str) -> None:
     }[kind]
     for epoch in range(2):
         for batch in split.batches(40, 16, 3, epoch):
-            optimiser.zero_grad()
+            rule.zero_grad()
             loss(twin(x[batch]), y[batch]).backward()
-            optimiser.step()
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
+            rule.step()
+        for group in rule.param_groups:
+            group["lr"] = 0.1
     torch.testing.assert_close(scores(x), twin(x).detach(), rtol=0, atol=1e-9)
 
 
 def test_a_training_that_is_not_repeated_here_is_said_so() -> None:
-    assert models.repeated(joined("binary", np.zeros(50), "mlp", optimiser="adam"), "mlp") is None
+    assert models.repeated(joined("binary", np.zeros(50), "mlp", watch="loss"), "mlp") is None

@@ -1,8 +1,8 @@
 """Run a job on synthetic data securely and in plaintext, and say how far apart they are.
 
 Three columns: the secure run; *its own model* measured by scikit-learn on the same rows, which
-shows the evaluation's arithmetic alone; and the same training in float64 by torch.optim.SGD, batch
-for batch, measured by scikit-learn, which shows training and evaluation together.
+shows the evaluation's arithmetic alone; and the same training in float64 by torch's optimisers,
+batch for batch, measured by scikit-learn, which shows training and evaluation together.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 # N = rows, K = scores of a row.
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,20 @@ from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS, WEIGHTS
 from tallystick.parity.joined import Joined
 from tallystick.tables import split
+from tallystick.train.schedule import Schedule
 
 Scores = Callable[[Tensor], Tensor]
 """From features [N, ...] to scores [N, K]."""
-_REPEATED = frozenset({"epochs", "batch_size", "learning_rate", "momentum", "l2", "seed", "loss"})
+_REPEATED = frozenset(
+    {
+        *("epochs", "batch_size", "learning_rate", "momentum", "l2", "seed", "loss"),
+        *("optimiser", "nesterov", "schedule", "warmup_epochs", "decay", "decay_epochs"),
+        *("l1", "clip_norm", "class_weights", "feature_shape"),
+    }
+)
 """What of a training is repeated here; a manifest names others only where they were changed."""
+_EPS = 2.0**-12
+"""Adam's, in the unit of a whole batch's sum of gradients."""
 
 
 def secure(joined: Joined) -> Scores:
@@ -29,7 +38,8 @@ def secure(joined: Joined) -> Scores:
     if WEIGHTS in joined.parameters:
         return lambda features: _with_ones(features) @ joined.parameters[WEIGHTS]
     graph = Graph.from_json(joined.joint["architecture"])
-    return lambda features: plain.run(graph, joined.parameters, features)
+    shape = graph.feature_shape
+    return lambda features: plain.run(graph, joined.parameters, features.reshape(-1, *shape))
 
 
 def repeated(joined: Joined, name: str) -> Scores | None:
@@ -52,14 +62,15 @@ def repeated(joined: Joined, name: str) -> Scores | None:
     label = joined.joint["label"]
     graph, initial = architectures.build(
         name,
-        tuple(joined.joint["feature_shape"]),
+        tuple(training.get("feature_shape") or joined.joint["feature_shape"]),
         label["classes"] if label["kind"] == "classes" else 1,
         training["seed"],
     )
     parameters = {name: value.double().clone() for name, value in initial.items()}
 
     def network(features: Tensor, coins: Coins | None = None) -> Tensor:
-        return plain.run(graph, parameters, features, training=coins is not None, coins=coins)
+        rows = features.reshape(-1, *graph.feature_shape)
+        return plain.run(graph, parameters, rows, training=coins is not None, coins=coins)
 
     # Biases and the scales of norms have one dimension, and are not penalised.
     trained = [parameters[name] for name in graph.parameters]
@@ -73,37 +84,62 @@ def _descend(
     """Change the parameters in place, as the secure run did."""
     training, rows = joined.joint["training"], joined.train_rows
     features, label = torch.from_numpy(joined.features[rows]), joined.label[rows]
-    optimiser = torch.optim.SGD(
-        [value.requires_grad_() for value, _ in parameters],
-        lr=training["learning_rate"],
-        momentum=training["momentum"],
+    values = [value.requires_grad_() for value, _ in parameters]
+    optimiser = _optimiser(training, values)
+    schedule = Schedule(
+        name=training.get("schedule", "constant"),
+        learning_rate=training["learning_rate"],
+        epochs=training["epochs"],
+        batches=-(-len(rows) // training["batch_size"]),
+        warmup_epochs=training.get("warmup_epochs", 0),
+        decay=training.get("decay", 0.1),
+        decay_epochs=training.get("decay_epochs", 10),
     )
     for epoch in range(training["epochs"]):
         batches = split.batches(len(rows), training["batch_size"], training["seed"], epoch)
         for number, batch in enumerate(batches):
             optimiser.zero_grad()
             coins = Coins(training["seed"], epoch, number)
-            loss = _loss(joined.joint, scores(features[batch], coins), label[batch])
-            penalty = sum(
-                ((value * kept).square().sum() for value, kept in parameters), torch.zeros(())
-            )
-            (loss + training["l2"] / 2 * penalty).backward()
+            loss: Any = _loss(joined.joint, scores(features[batch], coins), label[batch])
+            loss.backward()
+            if limit := training.get("clip_norm"):
+                torch.nn.utils.clip_grad_norm_(values, limit)
+            for value, penalised in parameters:
+                kept = value.detach() * penalised
+                assert value.grad is not None
+                value.grad += training["l2"] * kept + training.get("l1", 0.0) * kept.sign()
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate(epoch, number)
             optimiser.step()
-    for value, _ in parameters:
+    for value in values:
         value.requires_grad_(False)
 
 
+def _optimiser(training: Mapping[str, Any], values: list[Tensor]) -> torch.optim.Optimizer:
+    if training.get("optimiser") == "adam":
+        return torch.optim.Adam(values, lr=1.0, eps=_EPS / training["batch_size"])
+    return torch.optim.SGD(
+        values, lr=1.0, momentum=training["momentum"], nesterov=training.get("nesterov", False)
+    )
+
+
 def _loss(joint: dict[str, Any], scores: Tensor, truth: NDArray[np.float64]) -> Tensor:
-    label = torch.from_numpy(truth)
-    if joint["label"]["kind"] == "classes":
-        return functional.cross_entropy(scores, label)
-    score = scores.squeeze(1)
-    name = joint["training"].get("loss", "auto")
-    if name == "hinge" or joint["model"] == "linear_svm":
-        return (1 - (2 * label - 1) * score).clamp(min=0).mean()
-    if name == "squared_error" or joint["label"]["kind"] == "number":
-        return ((score - label) ** 2 / 2).mean()
-    return functional.binary_cross_entropy_with_logits(score, label)
+    """Return the mean of the rows' losses, each times the weight of its class."""
+    label, training = torch.from_numpy(truth), joint["training"]
+    name, kind = training.get("loss", "auto"), joint["label"]["kind"]
+    score = scores[:, 0]
+    if kind == "classes":
+        loss = functional.cross_entropy(scores, label, reduction="none")
+    elif name == "hinge" or joint["model"] == "linear_svm":
+        loss = (1 - (2 * label - 1) * score).clamp(min=0)
+    elif name == "squared_error" or kind == "number":
+        loss = (score - label) ** 2 / 2
+    else:
+        loss = functional.binary_cross_entropy_with_logits(score, label, reduction="none")
+    if weights := training.get("class_weights"):
+        places = label.argmax(1) if kind == "classes" else label.long()
+        loss = loss * torch.tensor(weights, dtype=torch.float64)[places]
+    return loss.mean()
 
 
 def _with_ones(features: Tensor) -> Tensor:

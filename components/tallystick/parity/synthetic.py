@@ -1,6 +1,13 @@
-"""Tables of the same shape as a job's own: columns, kinds, rows; and none of their values."""
+"""Data of the same shape as a job's own: columns or pixels, kinds, rows; and none of the values.
 
-from collections.abc import Mapping
+Every row has a latent number. It is the sum of the table's numbers by weights of their own, or what
+a pattern is added to an image by; the label follows from all parties' together, with noise.
+"""
+
+# N = rows, C = channels, H = height, W = width.
+
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from tallystick.job import Job
 from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.tables import image_files
+from tallystick.tables.images import ImageRules, ImageSet
 
 MAX_ROWS = 5_000
 """More rows tell no more of the arithmetic, and take longer."""
+_MAX_PIXELS = 1 << 24
 _LEVELS = 8
 """The most different texts of a column."""
 _GROUPS = 3
@@ -26,102 +37,174 @@ _KINDS = {"linear_regression": "number"}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is taken from a table."""
+    """What is taken from a party's data."""
 
-    kinds: Mapping[str, type]
-    """float for a column of numbers, str for any other, by name and in order."""
     rows: int
-    classes: int
-    """How many different values the label has, if it stands in this table and is no number."""
+    kinds: Mapping[str, type]
+    """Of a table: float for a column of numbers, str for any other, by name and in order."""
+    pixels: tuple[int, ...] = ()
+    """Of images: C, H, W."""
+    is_table: bool = True
+    has_label: bool = False
+    classes: int = 0
+    """How many different values the label has, if this party holds it and it is no number."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Special:
-    """Columns that are no features."""
+class Copy:
+    """A party's synthetic data.
 
-    ids: list[Any]
-    label: str
-    group: str
+    Args:
+        shape: of its own.
+        special: names of columns that are no features: ids, the label and the group.
+        rows: how many.
+        first: the number of the first row.
+        seed: of all that is drawn; the same for parties that hold different rows of one table.
+    """
+
+    def __init__(
+        self, shape: Shape, special: Mapping[str, Sequence[str]], rows: int, first: int, seed: int
+    ) -> None:
+        weights, values = np.random.default_rng(seed), np.random.default_rng([seed, first])
+        self.shape = shape
+        self.latent_N = np.zeros(rows)
+        self.label_N: NDArray[Any] | None = None
+        self.table = pd.DataFrame(_columns(shape.kinds, special, rows, first, values))
+        numbers = self.table.drop(columns=[*special["ids"]], errors="ignore")
+        numbers = numbers.select_dtypes("number")
+        if numbers.shape[1]:
+            weights_F = weights.normal(size=numbers.shape[1]) / np.sqrt(numbers.shape[1])
+            self.latent_N = numbers.to_numpy() @ weights_F
+        self.images: NDArray[np.uint8] | None = None
+        if shape.pixels:
+            self.latent_N = values.normal(size=rows)
+            pattern = weights.normal(size=shape.pixels)
+            noise = values.normal(size=(rows, *shape.pixels))
+            pixels = 128 + 20 * (self.latent_N[:, None, None, None] * pattern + noise)
+            self.images = np.moveaxis(pixels, 1, 3).clip(0, 255).astype(np.uint8)
+
+    def write(self, folder: Path, party: str, label: str, *, shuffled: bool) -> str:
+        """Write it, and return the file's name."""
+        if self.images is not None:
+            labels: dict[str, Any] = {} if self.label_N is None else {"labels": self.label_N}
+            np.savez(folder / f"{party}.npz", images=self.images, **labels)
+            return f"{party}.npz"
+        if not self.shape.is_table:
+            assert self.label_N is not None
+            np.save(folder / f"{party}.npy", self.label_N)
+            return f"{party}.npy"
+        table = self.table if self.label_N is None else self.table.assign(**{label: self.label_N})
+        if shuffled:
+            table = table.sample(frac=1, random_state=len(party))
+        table.to_csv(folder / f"{party}.csv", index=False)
+        return f"{party}.csv"
 
 
 def write_job(job: Job, folder: Path, rows: int | None) -> Path:
-    """Write synthetic tables and a job file for them.
+    """Write synthetic data and a job file for them.
 
     Args:
-        job: whose tables are on this machine.
+        job: whose data are on this machine.
         folder: for all of it.
-        rows: of each table; as many as the smallest table has by default, at most 5000.
+        rows: of each party; as many as the smallest has by default, at most 5000.
 
     Returns:
         The job file.
 
     Raises:
-        ConfigError: the job has no tables and label, as a job that trains has.
-        DataError: a table cannot be read.
+        ConfigError: the job does not train, or its images are named by a column.
+        DataError: a party's data cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ids, label = job.params.get("id_columns"), job.params.get("label")
-    if not isinstance(ids, list) or not isinstance(label, str):
+    label = job.params.get("label")
+    if "train" not in job.package.steps or not isinstance(label, str):
         raise ConfigError(
-            "parity compares jobs that train: the job's params must name id_columns and label"
+            "parity compares jobs that train, such as those of training and direct; of the "
+            f"pipeline {job.package.name!r} there is nothing to repeat in plaintext"
         )
-    shapes = {
-        party: _shape(job.arguments(party).get("data"), party, label) for party in job.parties
-    }
+    shapes = {party: _shape(job.arguments(party), party, label) for party in job.parties}
     count = rows or min(MAX_ROWS, *(shape.rows for shape in shapes.values()))
-    rng = np.random.default_rng(0)
-    special = _Special(ids=ids, label=label, group=str(job.params.get("group", "")))
-    tables = {party: _features(shape, special, count, rng) for party, shape in shapes.items()}
-    owners = [party for party, shape in shapes.items() if label in shape.kinds]
-    if len(owners) != 1:
-        raise ConfigError(f"exactly one table must hold the label {label!r}, not {len(owners)}")
-    signal = sum(
-        (_signal(table.drop(columns=[*map(str, ids)]), rng) for table in tables.values()),
-        np.zeros(count),
-    )
-    tables[owners[0]][label] = _label(job, signal, shapes[owners[0]], rng)
-    for party, table in tables.items():
-        table.sample(frac=1, random_state=len(party)).to_csv(folder / f"{party}.csv", index=False)
+    count = min(count, *(_MAX_PIXELS // math.prod(shape.pixels) for shape in shapes.values()))
+    is_horizontal = job.params.get("layout") == "horizontal"
+    owners = [party for party, shape in shapes.items() if shape.has_label]
+    if len(owners) != (len(shapes) if is_horizontal else 1):
+        wanted = "every party" if is_horizontal else "exactly one party"
+        raise ConfigError(f"{wanted} must hold the label {label!r}, not {len(owners)}")
+    ids = job.params.get("id_columns")
+    special = {
+        "ids": [*map(str, ids)] if isinstance(ids, list) else [],
+        "label": [label],
+        "group": [str(job.params.get("group", ""))],
+    }
+    copies = {
+        party: Copy(
+            shape, special, count, is_horizontal * place * count, (not is_horizontal) * place
+        )
+        for place, (party, shape) in enumerate(shapes.items())
+    }
+    everybody: NDArray[Any] = np.sum([copy.latent_N for copy in copies.values()], axis=0)
+    for place, party in enumerate(owners):
+        latent_N = copies[party].latent_N if is_horizontal else everybody
+        noise_N = np.random.default_rng([7, place]).normal(size=count)
+        copies[party].label_N = _label(job, latent_N + _LABEL_NOISE * noise_N, shapes[party])
+    files = {
+        party: copy.write(folder, party, label, shuffled="psi" in job.package.steps)
+        for party, copy in copies.items()
+    }
     path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(_job(job), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(_job(job, files), sort_keys=False), encoding="utf-8")
     return path
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _job(job: Job, files: Mapping[str, str]) -> dict[str, Any]:
     return {
         "session": job.session,
         "pipeline": str(job.package.path),
         "parties": {
-            party: {**_without_state(own), "data": f"{party}.csv"}
-            for party, own in job.parties.items()
+            party: {**_of_any_data(own), "data": files[party]} for party, own in job.parties.items()
         },
         "dealer": job.dealer,
-        "params": _without_state(job.params),
+        "params": _of_any_data(job.params),
     }
 
 
-def _without_state(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out where the job keeps its checkpoints: they are of its own data."""
-    return {name: value for name, value in parameters.items() if name != "checkpoints"}
+def _of_any_data(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is of the job's own data: checkpoints, and where other files lie."""
+    found = {name: value for name, value in parameters.items() if name != "checkpoints"}
+    if isinstance(images := found.get("images"), dict):
+        own = ("labels", "folder", "size")
+        found["images"] = {key: value for key, value in images.items() if key not in own}
+    return found
 
 
-def _shape(data: object, party: str, label: str) -> Shape:
-    path = Path(str(data))
+def _shape(arguments: Mapping[str, Any], party: str, label: str) -> Shape:
+    path, rules = Path(str(arguments.get("data"))), ImageRules.parse(arguments.get("images") or {})
+    if rules.column:
+        raise ConfigError(
+            f"parity makes no images that a column names, as {party!r} has them; give data as a "
+            "folder or an array of images for it"
+        )
+    if path.exists() and image_files.holds_images(str(path)):
+        found = image_files.open_set(str(path), rules)
+        labels = found.labels if isinstance(found, ImageSet) else found
+        classes = 0 if labels is None else _classes(pd.Series(labels.to_pylist()))
+        rows, pixels = (
+            (found.rows, found.shape) if isinstance(found, ImageSet) else (len(found), ())
+        )
+        return Shape(rows, {}, pixels, False, labels is not None, classes)
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"the table of {party!r}, {path}, cannot be read ({type(error).__name__}); parity "
-            "needs every party's table, or one of the same columns, on this machine"
+            f"the data of {party!r}, {path}, cannot be read ({type(error).__name__}); parity "
+            "needs every party's own, or some of the same columns, on this machine"
         ) from None
-    return Shape(
-        kinds={
-            str(name): float if pd.api.types.is_numeric_dtype(column) else str
-            for name, column in table.items()
-        },
-        rows=len(table),
-        classes=_classes(table[label]) if label in table else 0,
-    )
+    kinds = {
+        str(name): float if pd.api.types.is_numeric_dtype(column) else str
+        for name, column in table.items()
+    }
+    has_label = label in table
+    classes = _classes(table[label]) if has_label else 0
+    return Shape(len(table), kinds, has_label=has_label, classes=classes)
 
 
 def _classes(column: "pd.Series[Any]") -> int:
@@ -133,33 +216,35 @@ def _classes(column: "pd.Series[Any]") -> int:
     return 0 if is_measure else len(different)
 
 
-def _features(shape: Shape, special: _Special, rows: int, rng: np.random.Generator) -> pd.DataFrame:
-    columns: dict[str, Any] = {}
+def _columns(
+    kinds: Mapping[str, type],
+    special: Mapping[str, Sequence[str]],
+    rows: int,
+    first: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
     texts = np.array([f"text-{number}" for number in range(_LEVELS)])
-    for name, kind in shape.kinds.items():
-        if name in special.ids:
-            columns[name] = np.arange(rows) + 100_000
-        elif name == special.group:
+    columns: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        if name in special["ids"]:
+            columns[name] = np.arange(first, first + rows) + 100_000
+        elif name in special["group"]:
             columns[name] = texts[rng.integers(0, _GROUPS, rows)]
-        elif name != special.label and kind is float:
+        elif name in special["label"]:
+            continue
+        elif kind is float:
             columns[name] = rng.normal(size=rows).round(6)
-        elif name != special.label:
+        else:
             columns[name] = texts[rng.integers(0, _LEVELS, rows)]
-    return pd.DataFrame(columns)
+    return columns
 
 
-def _signal(features: pd.DataFrame, rng: np.random.Generator) -> Any:
-    numbers = features.select_dtypes("number").to_numpy()
-    return numbers @ rng.normal(size=numbers.shape[1]) / np.sqrt(max(1, numbers.shape[1]))
-
-
-def _label(job: Job, signal: Any, shape: Shape, rng: np.random.Generator) -> Any:
-    noisy = signal + _LABEL_NOISE * rng.normal(size=len(signal))
+def _label(job: Job, noisy_N: NDArray[np.float64], shape: Shape) -> NDArray[Any]:
     params = job.params
     number = "number" in (params.get("label_kind"), _KINDS.get(str(params.get("model"))))
     if number or not shape.classes:
-        return (noisy * 10 + 50).round(6)
+        return (noisy_N * 10 + 50).round(6)
     names = params.get("label_classes") or [*range(shape.classes)]
     assert isinstance(names, list)
-    edges = np.quantile(noisy, np.linspace(0, 1, len(names) + 1)[1:-1])
-    return np.array(names)[np.searchsorted(edges, noisy)]
+    edges = np.quantile(noisy_N, np.linspace(0, 1, len(names) + 1)[1:-1])
+    return np.array(names)[np.searchsorted(edges, noisy_N)]
