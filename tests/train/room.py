@@ -5,7 +5,7 @@ weights, batches and coins.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,7 @@ class Training:
         """Wait for a good end and return the opened model."""
         codes = self.end(timeout_s)
         assert set(codes.values()) == {0}, "\n".join(map(self.log, codes))
-        models = [artifact.read(self.folder / party / "trained") for party in codes]
-        return {
-            name: decode(sum((m.parameters[name] for m in models), torch.tensor(0)))
-            for name in models[0].parameters
-        }
+        return model(self.folder, codes)
 
     def log(self, party: str) -> str:
         return (self.folder / party / "train.log").read_text()
@@ -174,6 +170,15 @@ class Training:
     def kill(self) -> None:
         for process in self.processes.values():
             process.end()
+
+
+def model(folder: Path, parties: Iterable[str]) -> dict[str, Tensor]:
+    """Open the model that the parties have trained."""
+    models = [artifact.read(folder / party / "trained") for party in parties]
+    return {
+        name: decode(sum((m.parameters[name] for m in models), torch.tensor(0)))
+        for name in models[0].parameters
+    }
 
 
 class _Metrics:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tests.harness import Place
 from tests.train import room
+from tests.train.bucket import bucket
 from tests.train.room import Rows, Training
 
 pytestmark = pytest.mark.timeout(600)
@@ -26,6 +27,7 @@ CONFIG: dict[str, Any] = {
     "momentum": 0.8,
     "checkpoint_batches": 1,
     "watch": "loss",
+    "join_timeout_s": 120,
 }
 BATCHES = 8
 LONG_S = 200
@@ -115,6 +117,26 @@ def finished(pair: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     room.write(rows(), pair, folder)
     Training(pair, folder, config(folder)).finish(LONG_S)
     return folder
+
+
+def test_a_killed_training_goes_on_from_a_bucket(
+    pair: Place, finished: Path, tmp_path: Path
+) -> None:
+    room.write(rows(), pair, tmp_path)
+    with bucket() as (address, objects):
+        # Each party to a prefix of its own, as to a bucket of its own.
+        own = {party: {"checkpoints": address.replace("?", f"/{party}?")} for party in pair.parties}
+        training = Training(pair, tmp_path, CONFIG, own)
+        wait_until(lambda: any("/000000003/manifest" in key for key in tuple(objects)))
+        training.processes["bob"].end()
+        assert training.end(LONG_S)["alice"] in {0, 4}
+        training = Training(pair, tmp_path, CONFIG, own)
+        close(training.finish(LONG_S), room.model(finished, pair.parties))
+        assert training.events("alice", "resumed")
+    parts = (key.split("/") for key in objects if key.endswith(checkpoints.STATE))
+    assert {(key[0], key[3]) for key in parts} == {
+        (party, number) for party in pair.parties for number in ("000000007", "000000008")
+    }
 
 
 @pytest.fixture
