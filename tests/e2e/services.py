@@ -7,10 +7,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from tallystick import side
+from tallystick.cli import app
 from tallystick.runtime import mesh
 
 from tests import harness
@@ -25,9 +24,7 @@ def side_of_a_service(folder: str, store: str) -> None:
     """One party's process: what ``tallystick serve serve.yaml`` is, with a shorter patience."""
     steps.settle("serve", folder, store)
     mesh.WAIT_S = WAIT_S
-    from tallystick.predict import serve
-
-    serve.run(side.load(Path("serve.yaml")))
+    app(["serve", "serve.yaml"])
 
 
 class Running:

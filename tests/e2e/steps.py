@@ -86,7 +86,7 @@ JOIN_TIMEOUT_S = 60
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
     [
-        *("tests.harness", "mlflow", "tallystick.predict.serve", "tallystick.predict.endpoint"),
+        *("tests.harness", "mlflow", "tallystick.side", "tallystick.predict.endpoint"),
         *(f"tallystick.{step}.step" for step in INPUTS),
     ]
 )

@@ -157,7 +157,7 @@ def test_matched_rows_are_named_by_their_ids_which_do_not_cross_the_links(
             party=party,
             rank=rank,
             parties=session.parties,
-            joint={"rows": 20},
+            joint={"rows": 20, "id_columns": ["id"]},
         ).write(folder)
     own = {
         "all": {
@@ -179,9 +179,13 @@ def test_matched_rows_are_named_by_their_ids_which_do_not_cross_the_links(
 
 
 def test_a_model_of_one_party_classifies_the_images_that_another_is_sent(
-    site: steps.Site, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    session = steps.Session(site, tmp_path, "digits")
+    with steps.site(tmp_path / "three", parties=3) as three:
+        serve_digits(steps.Session(three, tmp_path, "digits"))
+
+
+def serve_digits(session: steps.Session) -> None:
     torch.manual_seed(4)
     module = NETWORKS["lenet"]((1, 8, 8), 10).eval()
     images = load_digits().images[:8, None] / 16
@@ -202,3 +206,5 @@ def test_a_model_of_one_party_classifies_the_images_that_another_is_sent(
         status, answer = service.get("/v1/predict", content={"rows": images[:, :, :4].tolist()})
         assert status == 400
         assert "each row must hold numbers in the shape [1, 8, 8]" in answer["error"]
+        service.signal("carol", signal.SIGTERM)  # who has neither model nor rows
+        assert service.codes() == [0, 0, 0]

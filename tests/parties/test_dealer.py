@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tallystick.runtime import mesh as mesh_module
 from tallystick.runtime.dealer import server
+from tallystick.runtime.dealer.__main__ import serve
 from tallystick.runtime.dealer.kinds import BitToRing, Product
 from tallystick.runtime.dealer.server import DealerSession
 from tallystick.runtime.errors import PeerLost, ProtocolViolation
@@ -27,6 +29,7 @@ from tallystick.runtime.identity import tls_contexts
 from tallystick.runtime.links import Link
 from tallystick.runtime.listening import prepared
 from tallystick.runtime.mesh import Mesh
+from tallystick.runtime.session import Session
 
 from tests import harness
 from tests.harness import DEALER, Place
@@ -325,6 +328,37 @@ def test_a_dealer_with_too_many_sessions_refuses_another_and_says_why(
         for mesh in meshes:
             mesh.close()
         thread.join(10)
+
+
+def impatient(place: harness.Place) -> None:
+    mesh_module.WAIT_S = 1.0
+    sys.exit(serve(place.consortium, place.identity(DEALER)))
+
+
+def idle(session: Session, is_kept: bool) -> float:
+    for _ in range(12):
+        time.sleep(0.25)
+        if is_kept:
+            session.dealer.keep()
+        session.exchange({})
+    return multiply(session, 2.0)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_session_that_asks_for_nothing_is_served_as_long_as_it_says_that_it_goes_on(
+    tmp_path: Path, is_kept: bool
+) -> None:
+    place = harness.make_place(tmp_path, 2)
+    process = harness.Process(place, impatient, place, log=tmp_path / "dealer.log")
+    try:
+        process.await_line('"serving"')
+        results = harness.run_parties(place, idle, is_kept)
+    finally:
+        process.end()
+    if is_kept:
+        assert results["alice"] == pytest.approx(4.0, abs=1e-3)
+    else:
+        assert "sent nothing of use for 1 s" in str(results["alice"])
 
 
 def test_the_dealer_is_a_command_that_ends_when_it_is_told_to(tmp_path: Path) -> None:

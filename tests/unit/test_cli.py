@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import tallystick
-from tallystick import local
+from tallystick import local, side
 from tallystick.cli import app
-from tallystick.job import EXAMPLE
+from tallystick.job import EXAMPLE, SIDE_EXAMPLE
 from tallystick.local.failures import Failure
 from typer.testing import CliRunner
 
@@ -38,6 +38,24 @@ def test_help_shows_a_whole_job_file() -> None:
     text = runner.invoke(app, ["run", "--help"], env={"COLUMNS": "100"}).output
     assert "alice: {data: guest.csv}" in text
     assert "id_columns: [id]" in text
+
+
+def test_help_shows_a_whole_side_of_a_service_which_serve_takes(tmp_path: Path) -> None:
+    text = runner.invoke(app, ["serve", "--help"], env={"COLUMNS": "100"}).output
+    assert "listen: 127.0.0.1:8080" in text
+    (tmp_path / "side.yaml").write_text(SIDE_EXAMPLE)
+    loaded = side.load(tmp_path / "side.yaml")
+    assert loaded["trained"] == str(tmp_path / "trained")
+    assert loaded["reveals"] == str(tmp_path / "serve-1-reveals.md")
+    assert loaded["listen"] == "127.0.0.1:8080"
+
+
+def test_a_slip_in_a_side_of_a_service_is_one_line_and_code_2(tmp_path: Path) -> None:
+    (tmp_path / "side.yaml").write_text(SIDE_EXAMPLE + "windows_ms: 5\n")
+    result = runner.invoke(app, ["serve", str(tmp_path / "side.yaml")])
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "unknown key 'windows_ms'; did you mean 'window_ms'?" in line
 
 
 def test_the_version_is_the_packages() -> None:

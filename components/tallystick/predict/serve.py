@@ -17,7 +17,7 @@ from tallystick.predict.question import Asked, Question
 from tallystick.predict.rows import open_rows
 from tallystick.predict.service import Service
 from tallystick.runtime import events, life
-from tallystick.runtime.errors import ProtocolViolation
+from tallystick.runtime.errors import ConfigError, DataError, ProtocolViolation
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
 from tallystick.tables.preparation import Preparation
@@ -121,6 +121,15 @@ def _matched(config: Config) -> tuple[Matched | None, Manifest | None]:
     if config.aligned is None:
         return None, None
     aligned = Manifest.read(config.aligned, "aligned")
+    if aligned.joint.get("id_columns") != list(config.id_columns):
+        raise ConfigError(
+            f"id_columns must be those of the psi step, {aligned.joint.get('id_columns')!r}, not "
+            f"{list(config.id_columns)!r}"
+        )
+    if aligned.joint.get("result", "all") != "all":
+        raise DataError(
+            "psi has given rows to one party alone, or to none; run it with result: all"
+        )
     rows = open_rows(
         config.reveals.parent,
         aligned=config.aligned,
