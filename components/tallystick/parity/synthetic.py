@@ -31,6 +31,7 @@ _GROUPS = 3
 _LABEL_NOISE = 0.5
 _MOST_CLASSES = 20
 """Whole numbers of more values are measures."""
+_STATE = ("checkpoints", "warm_start", "prepared")
 _KINDS = {"linear_regression": "number"}
 """Models that learn a number whatever the label looks like."""
 
@@ -168,8 +169,8 @@ def _job(job: Job, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _of_any_data(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is of the job's own data: checkpoints, and where other files lie."""
-    found = {name: value for name, value in parameters.items() if name != "checkpoints"}
+    """Leave out what is of the job's own data: earlier parameters, and where other files lie."""
+    found = {name: value for name, value in parameters.items() if name not in _STATE}
     if isinstance(images := found.get("images"), dict):
         own = ("labels", "folder", "size")
         found["images"] = {key: value for key, value in images.items() if key not in own}

@@ -1,0 +1,6 @@
+"""``python -m tallystick.cli``."""
+
+from tallystick.cli import app
+
+if __name__ == "__main__":
+    app()
