@@ -258,4 +258,4 @@ def site(folder: Path, parties: int) -> Iterator[Site]:
 def _make_store(path: str) -> None:
     from tallystick import tracking
 
-    tracking._connect(f"sqlite:///{path}")
+    tracking.connect(f"sqlite:///{path}")

@@ -244,7 +244,7 @@ class Stores:
         self.clients: dict[str, Any] = {}
         self.runs: dict[str, Any] = {}
         for party in PARTIES:
-            client = tracking._connect(f"sqlite:///{good_job.out / party / 'mlflow.db'}")
+            client = tracking.connect(f"sqlite:///{good_job.out / party / 'mlflow.db'}")
             (experiment,) = (
                 e for e in client.search_experiments() if e.name == tracking.EXPERIMENT
             )

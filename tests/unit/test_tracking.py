@@ -19,7 +19,7 @@ from tallystick.runtime.errors import PeerTimeout
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    tracking._connect(f"sqlite:///{path}")
+    tracking.connect(f"sqlite:///{path}")
     return path
 
 
@@ -39,7 +39,7 @@ def step(name: str, party: str = "alice") -> Any:
 
 
 def client() -> Any:
-    return tracking._connect(tracking.store())
+    return tracking.connect(tracking.store())
 
 
 def runs() -> list[Any]:

@@ -1,48 +1,29 @@
-"""What a party keeps of a session in MLflow: one run, which the session's steps share.
-
-Each step is a process of its own. It finds the run again by the tags ``tallystick.session`` and
-``tallystick.party``, reopens it, and leaves it finished or failed. A step that had failed, or was
-killed, continues its run; a step that had finished and is executed once more begins a new one.
-
-Where the runs go: to ``MLFLOW_TRACKING_URI`` if set, or else to ``mlflow.db`` in the working
-folder. Where Kubeflow's MLflow plugin made a run for the task (``MLFLOW_RUN_ID``), that run is
-Kubeflow's to write: ours becomes a child in its tree.
-
-A step never fails, nor waits long, because tracking is down. It says so once and goes on without.
-"""
+"""A session's run: found again by each of its steps, written, and left finished or failed."""
 
 import contextlib
-import gc
 import json
-import logging
 import math
 import os
-import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tallystick.runtime import events, life
 from tallystick.runtime.errors import ConfigError, TallystickError
+from tallystick.tracking.stores import (
+    cause_of,
+    connect,
+    database_file,
+    store,
+    without_credentials,
+)
 
 EXPERIMENT = "tallystick"
 MODEL = "model"
 ERROR_TAG = "tallystick.error"
 PARENT_TAG = "mlflow.parentRunId"
-
-_ENVIRONMENT = {
-    # By default an absent server holds a call up for four minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    # Standard output carries events, one JSON object a line.
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow reports its use to its makers by default. A party's pod calls nobody of itself.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
 
 
 class Run:
@@ -143,15 +124,15 @@ class Run:
             # From here on every call does nothing. The text of the error is not passed on: it may
             # quote credentials from the address.
             self._client = None
-            cause = _cause(error, apart_from=step_error)
+            cause = cause_of(error, apart_from=step_error)
             events.emit(
                 "warning",
-                message=f"MLflow at {_without_credentials(self._uri)} failed ({cause}), so "
+                message=f"MLflow at {without_credentials(self._uri)} failed ({cause}), so "
                 f"step {self._step!r} goes on without it; check MLFLOW_TRACKING_URI and the server",
             )
 
     def _open(self) -> None:
-        client = _connect(self._uri)
+        client = connect(self._uri)
         tags = {"tallystick.session": self._session, "tallystick.party": self._party}
         experiment, parent = _place(client, self._uri)
         if parent:
@@ -202,90 +183,16 @@ def metrics(uri: str, *, session: str, party: str) -> dict[str, float]:
     """
     tags = {"tallystick.session": session, "tallystick.party": party}
     try:
-        client = _connect(uri)
+        client = connect(uri)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         (run,) = _search(client, experiments, tags)
     except Exception as error:
-        cause = "no such run" if isinstance(error, ValueError) else _cause(error)
+        cause = "no such run" if isinstance(error, ValueError) else cause_of(error)
         raise ConfigError(
             f"the metrics of session {session!r} are not to be had from MLflow at "
-            f"{_without_credentials(uri)} ({cause})"
+            f"{without_credentials(uri)} ({cause})"
         ) from None
     return dict(sorted(run.data.metrics.items()))
-
-
-def write_pyfunc(
-    folder: Path,
-    data: Path,
-    *,
-    names: Sequence[str],
-    shape: Sequence[int],
-    outputs: int,
-    metadata: Mapping[str, Any],
-) -> None:
-    """Write a model as MLflow's pyfunc, with a signature and an example of noughts.
-
-    Args:
-        folder: made by this; what ``mlflow.pyfunc.load_model`` takes.
-        data: the folder that :mod:`tallystick.models.serving` reads.
-        names: of the features of a row; none where a row is an array.
-        shape: of one row.
-        outputs: numbers that the model gives for a row; with one, the row's is no array.
-        metadata: JSON values that stand in ``MLmodel``.
-    """
-    import numpy as np
-    import pandas as pd
-
-    _quiet()
-    import mlflow.pyfunc
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-
-    example: Any = np.zeros((1, *shape), dtype=np.float32)
-    inputs: Any = Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))])
-    if names:
-        example = pd.DataFrame(np.zeros((1, len(names))), columns=list(names))
-        inputs = Schema([ColSpec("double", name) for name in names])
-    given = Schema([TensorSpec(np.dtype(np.float64), (-1, outputs) if outputs > 1 else (-1,))])
-    mlflow.pyfunc.save_model(
-        str(folder),
-        loader_module="tallystick.models.serving",
-        data_path=str(data),
-        signature=ModelSignature(inputs=inputs, outputs=given),
-        input_example=example,
-        pip_requirements=[f"{name}=={version(name)}" for name in ("tallystick", "torch", "mlflow")],
-        metadata=dict(metadata),
-    )
-
-
-def store() -> str:
-    """Return the address that runs go to."""
-    # Absolute, for MLflow remembers stores by address, and a process may change its folder.
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
-
-
-def _connect(uri: str) -> Any:
-    """Return an MlflowClient whose store is ready: a fresh database has its tables."""
-    _quiet()
-    if database := _database(uri):
-        # MLflow tries for minutes to open one that cannot be, as in a pod's read-only folder.
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-    # Importing makes so many objects that the collector's passes would take half of its time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        from mlflow import MlflowClient
-
-        # They announce each retry and a fresh database's tables, and their tracebacks hold the
-        # step's own error, whose text may quote data. What matters is said by the warning event.
-        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        return MlflowClient(tracking_uri=uri)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _search(client: Any, experiments: list[str], tags: Mapping[str, str]) -> list[Any]:
@@ -300,11 +207,6 @@ def _search(client: Any, experiments: list[str], tags: Mapping[str, str]) -> lis
     ]
 
 
-def _quiet() -> None:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-
-
 def _place(client: Any, uri: str) -> tuple[str, str | None]:
     """Return the experiment's id, and under Kubeflow's plugin the id of the run to stand under."""
     task = os.environ.get("MLFLOW_RUN_ID")
@@ -315,12 +217,12 @@ def _place(client: Any, uri: str) -> tuple[str, str | None]:
             plugin = client.get_run(task)
             return plugin.info.experiment_id, plugin.data.tags.get(PARENT_TAG, task)
         except Exception as error:
-            if _cause(error) != "RESOURCE_DOES_NOT_EXIST":
+            if cause_of(error) != "RESOURCE_DOES_NOT_EXIST":
                 raise
     if found := client.get_experiment_by_name(EXPERIMENT):
         return found.experiment_id, task
     # MLflow would put a local store's files into ./mlruns, wherever the database is.
-    database = _database(uri)
+    database = database_file(uri)
     files = database and (database.parent / "mlartifacts").as_uri()
     try:
         return client.create_experiment(EXPERIMENT, artifact_location=files), task
@@ -329,22 +231,3 @@ def _place(client: Any, uri: str) -> tuple[str, str | None]:
         if found := client.get_experiment_by_name(EXPERIMENT):
             return found.experiment_id, task
         raise
-
-
-def _database(uri: str) -> Path | None:
-    """Return the file of a local store, None for a server."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
-
-
-def _cause(error: BaseException, *, apart_from: BaseException | None = None) -> str:
-    """Name what went wrong, in MLflow's or Python's word, without quoting any text."""
-    while error.__context__ and error.__context__ is not apart_from:
-        error = error.__context__
-    return str(getattr(error, "error_code", type(error).__name__))
-
-
-def _without_credentials(uri: str) -> str:
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
