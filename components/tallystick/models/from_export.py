@@ -188,39 +188,22 @@ def _same(x: Any, *_: Any, **__: Any) -> Found:
     return METHODS["contiguous"](x)
 
 
+_OF_FUNCTIONAL = (
+    *("linear", "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "relu6", "leaky_relu", "hardtanh", "silu"),
+)
+_OF_TORCH = ("relu", "sigmoid", "tanh", "add", "sub", "mul", "div", "cat", "mean")
+_THE_SAME = (
+    *("flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone"),
+    *("alias", "detach", "dropout", "_unsafe_view"),
+)
 _OPERATIONS: Mapping[str, Callable[..., Found]] = {
-    "linear": FUNCTIONS[functional.linear],
-    "conv1d": FUNCTIONS[functional.conv1d],
-    "conv2d": FUNCTIONS[functional.conv2d],
+    **{name: FUNCTIONS[getattr(functional, name)] for name in _OF_FUNCTIONAL},
+    **{name: FUNCTIONS[getattr(torch, name)] for name in _OF_TORCH},
+    **dict.fromkeys(_THE_SAME, _same),
     "batch_norm": _batch_norm,
-    "max_pool1d": FUNCTIONS[functional.max_pool1d],
-    "max_pool2d": FUNCTIONS[functional.max_pool2d],
-    "avg_pool1d": FUNCTIONS[functional.avg_pool1d],
-    "avg_pool2d": FUNCTIONS[functional.avg_pool2d],
-    "adaptive_avg_pool1d": FUNCTIONS[functional.adaptive_avg_pool1d],
-    "adaptive_avg_pool2d": FUNCTIONS[functional.adaptive_avg_pool2d],
-    "relu": FUNCTIONS[torch.relu],
-    "relu6": FUNCTIONS[functional.relu6],
-    "leaky_relu": FUNCTIONS[functional.leaky_relu],
-    "hardtanh": FUNCTIONS[functional.hardtanh],
     "clamp": _clamp,
-    "sigmoid": FUNCTIONS[torch.sigmoid],
-    "tanh": FUNCTIONS[torch.tanh],
-    "silu": FUNCTIONS[functional.silu],
     "softmax": _softmax,
-    "add": FUNCTIONS[torch.add],
-    "sub": FUNCTIONS[torch.sub],
-    "mul": FUNCTIONS[torch.mul],
-    "div": FUNCTIONS[torch.div],
-    "cat": FUNCTIONS[torch.cat],
-    "mean": FUNCTIONS[torch.mean],
-    **{
-        name: _same
-        for name in (
-            *("flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone"),
-            *("alias", "detach", "dropout", "_unsafe_view"),
-        )
-    },
 }
 _OPERATIONS = {**_OPERATIONS, **{f"{name}_": found for name, found in _OPERATIONS.items()}}
 """By the name in torch.ops.aten; what ends in an underscore writes in place, which is the same."""
