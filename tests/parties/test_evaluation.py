@@ -201,11 +201,17 @@ def _classes(session: Any, cases: list[tuple[str, int, int]]) -> list[multiclass
 
 
 @TWO_AND_MORE
-def test_metrics_of_several_classes_are_those_of_scikit_learn(place: Place) -> None:
-    results = harness.run_parties(place, _classes, CLASSES, timeout_s=100)
+@pytest.mark.parametrize(
+    "cases", [CLASSES, pytest.param([("ties", 10_000, 4)], marks=pytest.mark.slow)]
+)
+@pytest.mark.timeout(400)
+def test_metrics_of_several_classes_are_those_of_scikit_learn(
+    place: Place, cases: list[tuple[str, int, int]]
+) -> None:
+    results = harness.run_parties(place, _classes, cases, timeout_s=300)
     for party, found in results.items():
         assert not isinstance(found, BaseException), (party, found)
-        for (kind, rows, count), result in zip(CLASSES, found, strict=True):
+        for (kind, rows, count), result in zip(cases, found, strict=True):
             score, label, group = classes(kind, rows, count)
             wanted = plaintext.classes(score, label)
             assert result.metrics.keys() == wanted.keys()
@@ -316,6 +322,36 @@ def test_regression_metrics_are_those_of_scikit_learn(place: Place) -> None:
             assert result.groups[shown]["mae"] == pytest.approx(
                 np.abs(error[members]).mean(), abs=1e-3 * DEVIATION
             )
+
+
+def _errors(session: Any, cases: list[int]) -> list[dict[str, float]]:
+    results = []
+    for rows in cases:
+        score, label, _ = numbers("usual", rows)
+        secrets = shared(session, score, 0), shared(session, label, 1)
+        found = regression.evaluate(
+            session.engine, session.ledger, *secrets, DEVIATION, mean=MEAN, min_count=1
+        )
+        results.append(found.metrics)
+    return results
+
+
+@pytest.mark.parametrize("cases", [[1, 2], pytest.param([10_000], marks=pytest.mark.slow)])
+def test_errors_of_one_row_and_of_many_are_those_of_scikit_learn(
+    pair: Place, cases: list[int]
+) -> None:
+    for found in harness.run_parties(pair, _errors, cases, timeout_s=100).values():
+        for rows, result in zip(cases, found, strict=True):
+            score, label, _ = numbers("usual", rows)
+            score, label = score * DEVIATION + MEAN, label * DEVIATION + MEAN
+            wanted = plaintext.regression(score, label)
+            # Of 10,000 labels one is too near to nought to divide by.
+            least = np.maximum(np.abs(label), DEVIATION / 2**8)
+            wanted["mape"] = float(np.mean(np.abs(score - label) / least))
+            assert result.keys() == wanted.keys()
+            for name, value in wanted.items():
+                unit = DEVIATION if name in ("rmse", "mae") else 1
+                assert result[name] == pytest.approx(value, abs=1e-3 * unit), (rows, name)
 
 
 def _groups(session: Any, cases: list[tuple[list[int], int]]) -> list[binary.Binary]:
