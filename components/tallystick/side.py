@@ -26,6 +26,6 @@ def load(path: Path) -> dict[str, JSON]:
                 f"{path}: unknown key {key!r}{suggestion(key, known)} It may hold {names(known)}"
             )
     folder = path.resolve().parent
-    reveals = f"{content.get('session')}-reveals.md"
+    reveals = f"{content.get('session')}-{content.get('party')}-reveals.md"
     content = {"reveals": reveals, **content}
     return {name: job.placed(folder, name, entry, PATHS) for name, entry in content.items()}

@@ -108,7 +108,7 @@ def test_a_service_answers_as_the_model_in_plaintext_and_ends_with_all_its_sides
         (reveal,) = finished["reveals"]
         assert (reveal["what"], reveal["to"]) == ("probabilities", ["bob"])
         assert (reveal["count"], reveal["times"]) == (5, 2)
-        page = (service.session.of(party) / "loans-reveals.md").read_text()
+        page = (service.session.of(party) / f"loans-{party}-reveals.md").read_text()
         assert "| probabilities | bob | 2 | 5 |" in page
         assert "north" not in service.log(party)
         assert TOKEN not in service.log(party)

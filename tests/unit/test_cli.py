@@ -46,7 +46,7 @@ def test_help_shows_a_whole_side_of_a_service_which_serve_takes(tmp_path: Path) 
     (tmp_path / "side.yaml").write_text(SIDE_EXAMPLE)
     loaded = side.load(tmp_path / "side.yaml")
     assert loaded["trained"] == str(tmp_path / "trained")
-    assert loaded["reveals"] == str(tmp_path / "serve-1-reveals.md")
+    assert loaded["reveals"] == str(tmp_path / "serve-1-clinic-reveals.md")
     assert loaded["listen"] == "127.0.0.1:8080"
 
 
