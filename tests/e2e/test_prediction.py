@@ -276,13 +276,16 @@ def test_a_table_with_another_schema_is_named_column_by_column(patients: Patient
     assert '"joined"' not in sides["carol"].log
 
 
-def test_a_share_bundle_of_another_session_is_refused(patients: Patients, tmp_path: Path) -> None:
-    """The parties' shares of two trainings add up to nothing."""
+@pytest.mark.parametrize("artifact", ["trained", "aligned"])
+def test_a_share_bundle_or_matching_of_another_session_is_refused(
+    patients: Patients, artifact: str, tmp_path: Path
+) -> None:
+    """The parties' shares of two trainings add up to nothing, and rows of two matchings differ."""
     changes = patients.paths()
-    other = tmp_path / "trained"
-    shutil.copytree(patients.session.of("carol") / "trained", other)
+    other = tmp_path / artifact
+    shutil.copytree(patients.session.of("carol") / artifact, other)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps({**manifest, "session": "another"}))
-    changes["carol"] |= {"trained": str(other)}
+    changes["carol"] |= {artifact: other}
     for side in patients.session.run("predict", changes=changes).values():
         assert "do not belong together: session differs" in failure(side)

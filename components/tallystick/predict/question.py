@@ -7,7 +7,8 @@ from tallystick.models.artifact import SharedModel
 from tallystick.models.chosen import Chosen, ModelConfig
 from tallystick.predict import answers
 from tallystick.predict.rows import Brought
-from tallystick.runtime.errors import DataError
+from tallystick.runtime.errors import ConfigError, DataError
+from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
 from tallystick.tables.preparation import Preparation
 
@@ -123,6 +124,28 @@ def read(config: Question) -> Asked:
         kind = chosen.shared.manifest.joint["label"]["kind"]
         answers.require_fit(config.output, chosen.shared.name, kind)
     return Asked(config=config, chosen=chosen, names=_class_names(config))
+
+
+def aligned(config: Question) -> Manifest | None:
+    """Read what psi says of the rows; None where they need no matching.
+
+    Raises:
+        ConfigError: they were matched by other columns than are said to name them.
+        DataError: psi gave them to one party alone.
+    """
+    if config.aligned is None:
+        return None
+    found = Manifest.read(config.aligned, "aligned")
+    if found.joint.get("id_columns") != list(config.id_columns):
+        raise ConfigError(
+            f"id_columns must be those of the psi step, {found.joint.get('id_columns')!r}, not "
+            f"{list(config.id_columns)!r}"
+        )
+    if found.joint.get("result", "all") != "all":
+        raise DataError(
+            "psi has given rows to one party alone, or to none; run it with result: all"
+        )
+    return found
 
 
 def _class_names(config: Question) -> tuple[str, ...]:

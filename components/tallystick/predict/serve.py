@@ -17,8 +17,7 @@ from tallystick.predict.question import Asked, Question
 from tallystick.predict.rows import open_rows
 from tallystick.predict.service import Service
 from tallystick.runtime import events, life
-from tallystick.runtime.errors import ConfigError, DataError, ProtocolViolation
-from tallystick.runtime.manifest import Manifest
+from tallystick.runtime.errors import ProtocolViolation
 from tallystick.runtime.session import Session
 from tallystick.tables.preparation import Preparation
 
@@ -82,7 +81,8 @@ def run(config: Config) -> int:
     Returns:
         The number of rows that were answered.
     """
-    matched, aligned = _matched(config)
+    aligned = question.aligned(config)
+    matched = _matched(config)
     asked = question.read(config)
     form = _form(config, matched, asked)
     if form is not None:
@@ -116,20 +116,10 @@ def run(config: Config) -> int:
     return service.rows
 
 
-def _matched(config: Config) -> tuple[Matched | None, Manifest | None]:
+def _matched(config: Config) -> Matched | None:
     """Read this party's matched rows, if rows are matched."""
     if config.aligned is None:
-        return None, None
-    aligned = Manifest.read(config.aligned, "aligned")
-    if aligned.joint.get("id_columns") != list(config.id_columns):
-        raise ConfigError(
-            f"id_columns must be those of the psi step, {aligned.joint.get('id_columns')!r}, not "
-            f"{list(config.id_columns)!r}"
-        )
-    if aligned.joint.get("result", "all") != "all":
-        raise DataError(
-            "psi has given rows to one party alone, or to none; run it with result: all"
-        )
+        return None
     rows = open_rows(
         config.reveals.parent,
         aligned=config.aligned,
@@ -140,7 +130,7 @@ def _matched(config: Config) -> tuple[Matched | None, Manifest | None]:
         rules={},
     )
     assert rows is not None
-    return Matched(rows, config.max_rows), aligned
+    return Matched(rows, config.max_rows)
 
 
 def _form(config: Config, matched: Matched | None, asked: Asked) -> Form | None:

@@ -64,6 +64,7 @@ def run(config: Config) -> int:
     Returns:
         The number of rows.
     """
+    aligned = question.aligned(config)
     rows = open_rows(
         config.predictions.parent,
         aligned=config.aligned,
@@ -80,6 +81,8 @@ def run(config: Config) -> int:
         tracking.run(session=config.session, party=config.party, step="predict") as log,
         Session.join(config, "predict") as session,
     ):
+        if aligned is not None:
+            session.agree(aligned)
         shared = asked.model(session)
         names = asked.class_names(shared)
         layout = Layout(session, rows, asked.shape(shared))
