@@ -14,7 +14,7 @@ BUILD = docker build --file images/party/Dockerfile --tag ghcr.io/tallystick/par
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test fuzz lint fmt compile release images images-offline test-docker test-chart \
-	bench bench-encode bench-psi clean
+	bench bench-encode bench-psi bench-train clean
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ $(PEERS)/%/.ready:
 
 bench-encode: $(READY) ## time a million rows of a hundred columns on their way to shares
 	$(BIN)/python -m tests.benchmarks.encode
+
+bench-train: $(READY) $(PEERS)/spu/.ready ## time training beside stock CrypTen and SPU, here and 20 ms apart
+	$(BIN)/python -m tests.benchmarks training
 
 bench: $(READY) ## time this against stock CrypTen over Gloo, in one run
 	$(BIN)/python -m tests.benchmarks

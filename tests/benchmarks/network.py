@@ -15,7 +15,7 @@ import torch
 from tallystick.runtime.session import Session
 
 from tests.benchmarks.operations import OPERATIONS
-from tests.harness import DEALER, Place, dealer, make_place, run_parties
+from tests.harness import DEALER, Place, Process, dealer, make_place, run_parties
 
 DELAYS_S = (0.0, 0.0005, 0.005, 0.025)
 """One way; the time there and back is twice that."""
@@ -80,13 +80,13 @@ class SlowProxy:
 
 
 @contextmanager
-def slow_place(folder: Path, delay_s: float) -> Iterator[Place]:
-    """Run a dealer, and a slow proxy at every address that somebody dials."""
-    place = make_place(folder, proxied=("alice", DEALER))
+def slow_place(folder: Path, delay_s: float) -> Iterator[tuple[Place, Process]]:
+    """Run a dealer, and a slow proxy at every address that somebody dials; none without a delay."""
+    place = make_place(folder, proxied=("alice", DEALER) if delay_s else ())
     proxies = [SlowProxy(place, name, delay_s, BYTES_PER_S) for name in place.doors]
     try:
-        with dealer(place):
-            yield place
+        with dealer(place) as served:
+            yield place, served
     finally:
         for proxy in proxies:
             proxy.close()
@@ -96,8 +96,8 @@ def run(delays_s: Sequence[float] = DELAYS_S) -> dict[str, tuple[int, list[float
     """Return for each operation its rounds and its median seconds at each delay."""
     measured: dict[str, tuple[int, list[float]]] = {name: (0, []) for name in NAMES}
     for delay_s in delays_s:
-        with tempfile.TemporaryDirectory() as folder, slow_place(Path(folder), delay_s) as place:
-            outcome = run_parties(place, _party, timeout_s=300)["alice"]
+        with tempfile.TemporaryDirectory() as folder, slow_place(Path(folder), delay_s) as far:
+            outcome = run_parties(far[0], _party, timeout_s=300)["alice"]
         if isinstance(outcome, BaseException):
             raise outcome
         for name, (rounds, seconds) in outcome.items():

@@ -138,7 +138,7 @@ class Training:
                 "session": "test-1",
                 "consortium": place.consortium,
                 "identity": place.identity(party),
-                "join_timeout_s": 30,
+                "join_timeout_s": 120,
                 "reveals": own / "train.md",
                 "shares": own / "shares",
                 "trained": own / "trained",
@@ -148,14 +148,14 @@ class Training:
             }
             self.processes[party] = harness.Process(place, _side, arguments, log=log)
 
-    def end(self, timeout_s: float = 100) -> dict[str, int | None]:
+    def end(self, timeout_s: float = 200) -> dict[str, int | None]:
         """Wait for all and return their exit codes."""
         codes = {party: process.wait(timeout_s) for party, process in self.processes.items()}
         for process in self.processes.values():
             process.end()
         return codes
 
-    def finish(self, timeout_s: float = 100) -> dict[str, Tensor]:
+    def finish(self, timeout_s: float = 200) -> dict[str, Tensor]:
         """Wait for a good end and return the opened model."""
         codes = self.end(timeout_s)
         assert set(codes.values()) == {0}, "\n".join(map(self.log, codes))

@@ -17,6 +17,7 @@ from tests.train import room
 from tests.train.room import Rows, Training
 from tests.train.test_training import cancer, digits
 
+pytestmark = pytest.mark.timeout(300)
 CONFIGS: dict[str, dict[str, Any]] = {
     "logistic_regression": {"batch_size": 16},
     "linear_svm": {"batch_size": 16, "epochs": 5, "optimiser": "adam", "learning_rate": 0.01},

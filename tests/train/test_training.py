@@ -14,6 +14,9 @@ from tests.harness import Place
 from tests.train import room
 from tests.train.room import Rows, Training
 
+# Three parties and a dealer on a machine that others use as well.
+pytestmark = pytest.mark.timeout(300)
+
 
 def digits(rows: int, validation: int = 0) -> Rows:
     data = load_digits()
@@ -45,7 +48,7 @@ def trained(
 ) -> tuple[dict[str, Tensor], list[float]]:
     room.write(rows, place, folder)
     training = Training(place, folder, config)
-    model = training.finish(100)
+    model = training.finish()
     return model, [e["loss"] for e in training.events("alice", "progress") if "loss" in e]
 
 

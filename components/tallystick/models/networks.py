@@ -181,7 +181,8 @@ def _image(features: Shape, name: str, *, least: int) -> Shape:
     if len(features) != 3 or min(features[1:]) < least:
         raise ConfigError(
             f"the model {name} needs images of {least} x {least} pixels or more, and a row has the "
-            f"shape {list(features)}; choose another model, such as mlp, or give images to encode"
+            f"shape {list(features)}; choose another model, such as mlp, set feature_shape, or "
+            "give images to encode"
         )
     return features
 
