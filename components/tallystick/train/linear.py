@@ -3,6 +3,11 @@
 They start from nought. The gradient of a batch is X' d with the slope d of its loss (losses.py);
 X stands in it as it comes from the shares, so nothing about a graph is needed. A batch is masked
 and opened once, for the scores and for the gradient.
+
+It is not kept masked from one epoch to the next, as SecureML does: that would save no round, for
+the weights are masked in the same one, and of an iteration with 128 rows of 100 features 4 % of the
+processor time (88 % of the bytes between the parties; 38 and 98 % with 10,000 features). The
+dealer would have to know which rows of one long mask each batch takes.
 """
 
 # B = rows in a batch, F = features.
