@@ -251,3 +251,42 @@ def test_two_scores_for_two_classes_are_as_good_as_one(diabetes: Diabetes, tmp_p
     sides = diabetes.measure(module, architecture, join_timeout_s=2)
     assert "gives 3 scores a row" in message(sides["alice"])
     assert '"joined"' not in sides["alice"].log
+
+
+def test_different_rows_are_prepared_as_other_different_rows_were(
+    site: steps.Site, tmp_path: Path
+) -> None:
+    data = load_diabetes(as_frame=True)
+    table = data.data.iloc[:, :3].assign(
+        target=data.target, sex=np.where(data.target % 2, "f", "m")
+    )
+    first, later = (
+        steps.Session(site, tmp_path / n, n, {"label": "target"}) for n in ("one", "two")
+    )
+    first.write({"alice": table[:120], "bob": table[120:300]})
+    later.write({"alice": table[300:380], "bob": table[380:]})
+    given: dict[str, Any] = {"aligned": None, "layout": "horizontal", "id_columns": [], "model": ""}
+    given["preparation"] = {"columns": {"sex": {"order": ["f", "m"]}}}
+
+    def encode(session: steps.Session, **changes: Any) -> None:
+        own = {
+            p: {**given, **changes, "data": str(session.of(p) / "data.csv")}
+            for p in session.parties
+        }
+        if changes:
+            own = {p: {**one, "prepared": str(first.of(p) / "shares")} for p, one in own.items()}
+        sides = session.run("encode", changes=own)
+        assert [side.exit_code for side in sides.values()] == [0, 0], sides["alice"].log
+
+    encode(first)
+    encode(later, standardise=False)
+    one, two = (shares.read(later.of(party) / "shares") for party in later.parties)
+    rows = np.arange(one.manifest.joint["rows"])
+    prepared = Preparation.read(first.of("bob") / "shares")
+    features = (one.features(rows) + two.features(rows)).numpy() / 2**PRECISION_BITS
+    np.testing.assert_allclose(features, prepared.apply(_arrow(table[300:])), rtol=0, atol=2e-5)
+    about = shares.read(first.of("alice") / "shares").manifest.joint["label"]
+    assert one.manifest.joint["label"] == about
+    label = (one.label(rows) + two.label(rows)).numpy() / 2**PRECISION_BITS
+    truth = (table["target"][300:] - about["mean"]) / about["deviation"]
+    np.testing.assert_allclose(label, truth, rtol=0, atol=2e-5)
