@@ -52,6 +52,12 @@ def test_all_rows_may_be_of_a_new_table_with_the_same_columns() -> None:
             step._require_fit(config(rows="all"), artifact(**{name: []}), artifact())
 
 
+def test_the_classes_names_may_be_told_in_one_job_and_not_in_the_other() -> None:
+    named = artifact(label={**JOINT["label"], "names": ["no", "yes"]})
+    step._require_fit(config(), artifact(), named)
+    step._require_fit(config(), named, artifact())
+
+
 def test_a_model_that_was_not_trained_here_may_measure_any_rows() -> None:
     imported = artifact()
     del imported.manifest.joint["row_order"], imported.manifest.joint["split"]

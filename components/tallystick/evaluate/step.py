@@ -119,7 +119,7 @@ def _require_shape(data: shares.Shares, shape: tuple[int, ...]) -> None:
 def _require_fit(config: Config, data: shares.Shares, model: SharedModel) -> None:
     ours, its = data.manifest.joint, model.manifest.joint
     for name in ("columns", "label"):
-        if name in its and ours[name] != its[name]:
+        if name in its and _meant(ours[name]) != _meant(its[name]):
             raise DataError(
                 f"the model was trained on other columns than these: {name} differs; evaluate it "
                 "on shares with the columns and label that it was trained with"
@@ -137,6 +137,11 @@ def _require_fit(config: Config, data: shares.Shares, model: SharedModel) -> Non
             "these rows were prepared by what they hold themselves, and the model was trained on "
             "rows prepared by another table; give encode that preparation as prepared"
         )
+
+
+def _meant(known: Any) -> Any:
+    """Leave out what the classes are called, which a job may tell or not."""
+    return {k: v for k, v in known.items() if k != "names"} if isinstance(known, dict) else known
 
 
 def _rows(config: Config, data: shares.Shares) -> NDArray[np.int64]:
