@@ -291,8 +291,9 @@ def test_mlflow_has_every_steps_traffic_as_system_metrics(
         for name, count in event["traffic"].items():
             found = logged[f"system/{event['step']}/{name}"]
             # Of steps without a run of their own train tells, less what they said when they wrote
-            # their artifact: its description, and farewell.
+            # their artifact: its description, and farewell. Memory is in bytes.
             slack = 10_000 if event["step"] in ("psi", "encode") else 0
+            slack *= 1000 if name == "peak_bytes" else 1
             assert count - slack <= found <= count, (event["step"], name)
         assert logged[f"system/{event['step']}/sent_bytes"] > 0
 

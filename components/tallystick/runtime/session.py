@@ -87,7 +87,7 @@ class Session:
             _stop(mesh, error)
             raise
         finally:
-            life.outcome.traffic = {**mesh.traffic(), "peak_bytes": float(life.peak_bytes())}
+            life.outcome.traffic = _traffic(mesh)
 
     @property
     def mesh(self) -> Mesh:
@@ -156,7 +156,7 @@ class Session:
     def history(self, before: tuple[dict[str, Any], ...] = ()) -> tuple[dict[str, Any], ...]:
         """Return an artifact's history with this step added, as far as it has come."""
         now = {"step": self.step, "session": self.name, "reveals": self.ledger.as_json()}
-        return (*before, {**now, "traffic": self._mesh.traffic()})
+        return (*before, {**now, "traffic": _traffic(self._mesh)})
 
     def _finish(self, reveals: Path) -> None:
         page = self.output(reveals)
@@ -215,6 +215,11 @@ def decline(config: StepConfig, step: str, error: TallystickError) -> None:
     timeout_s = min(_DECLINE_S, config.join_timeout_s)
     for link in Meeting(consortium, config.identity, hello).meet(timeout_s):
         link.close()
+
+
+def _traffic(mesh: Mesh) -> dict[str, float]:
+    """Return what the session took so far: of its links, and of this process's memory."""
+    return {**mesh.traffic(), "peak_bytes": float(life.peak_bytes())}
 
 
 def _stop(mesh: Mesh, error: BaseException) -> None:
