@@ -18,6 +18,9 @@ from tallystick.runtime.frames import Receipt
 from tallystick.runtime.mesh import Mesh
 
 BACKEND = "tallystick"
+_KEPT_BYTES = 1 << 20, 1 << 26
+"""The least and the most memory that is kept for what comes from one peer."""
+_NOTHING = torch.empty(0, dtype=torch.uint8)
 
 
 def payload(tensor: Tensor) -> memoryview:
@@ -75,6 +78,7 @@ class LinkProcessGroup(dist.ProcessGroup):
         self._members = list(members)
         self._rank = rank
         self._peers = [(r, name) for r, name in enumerate(members) if r != rank]
+        self._rooms: dict[int, Tensor] = {}
         self._name = ""
 
     # torch looks these up when a group is made and when it is destroyed.
@@ -194,7 +198,7 @@ class LinkProcessGroup(dist.ProcessGroup):
         """Send a tensor to each peer and take one like it from each."""
         source = tensor.contiguous()
         expected = {
-            rank: self._expect(name, torch.empty_like(tensor)) for rank, name in self._peers
+            rank: self._expect(name, self._room(rank, tensor)) for rank, name in self._peers
         }
         for _, name in self._peers:
             self._post(name, source)
@@ -202,8 +206,21 @@ class LinkProcessGroup(dist.ProcessGroup):
 
     def _collect(self, like: Tensor) -> dict[int, Tensor]:
         return self._await(
-            {rank: self._expect(name, torch.empty_like(like)) for rank, name in self._peers}
+            {rank: self._expect(name, self._room(rank, like)) for rank, name in self._peers}
         )
+
+    def _room(self, rank: int, like: Tensor) -> Tensor:
+        """Return memory for a peer's tensor, which lasts until the next one of that peer.
+
+        Fresh memory costs as much as the bytes that come: the system clears it page by page.
+        """
+        size = like.numel() * like.element_size()
+        least, most = _KEPT_BYTES
+        if not least <= size <= most:
+            return torch.empty_like(like, memory_format=torch.contiguous_format)
+        if self._rooms.get(rank, _NOTHING).numel() < size:
+            self._rooms[rank] = torch.empty(size, dtype=torch.uint8)
+        return self._rooms[rank][:size].view(like.dtype).view(like.shape)
 
     def _await(self, expected: dict[int, tuple[Tensor, Receipt | None]]) -> dict[int, Tensor]:
         self._mesh.wait([receipt for _, receipt in expected.values() if receipt is not None])
