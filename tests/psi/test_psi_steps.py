@@ -288,7 +288,12 @@ def test_settings_out_of_range_are_refused_by_name(
 
 @pytest.mark.parametrize(
     ("protocol", "number"),
-    [("aided", signal.SIGKILL), ("ecdh", signal.SIGKILL), ("ecdh", signal.SIGSTOP)],
+    [
+        ("aided", signal.SIGKILL),
+        ("ecdh", signal.SIGKILL),
+        # A frozen party is waited for until it counts as silent.
+        pytest.param("ecdh", signal.SIGSTOP, marks=pytest.mark.slow),
+    ],
 )
 def test_a_party_that_dies_or_freezes_is_named_and_the_session_can_begin_again_at_once(
     three: Steps, protocol: str, number: int

@@ -119,6 +119,7 @@ def finished(pair: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_from_a_bucket(
     pair: Place, finished: Path, tmp_path: Path
 ) -> None:
