@@ -16,13 +16,14 @@ from tests.harness import Place
 from tests.train import room
 from tests.train.room import DEFAULTS, Rows, Training
 
+# Smooth, so that rounding moves it a little and never to the other side of an edge.
 NORMED = """
 from torch import nn
 
 
 class Normed(nn.Sequential):
     def __init__(self):
-        super().__init__(nn.Linear(30, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 1))
+        super().__init__(nn.Linear(30, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1))
 """
 
 
@@ -59,10 +60,9 @@ def test_a_network_goes_on_as_its_plaintext_twin_does(pair: Place, tmp_path: Pat
     anew = room.twin(later, config)
     for name, value in model.items():
         expected = twin.parameters[name].detach()
-        # Now and then a row falls on the other side of a ReLU's edge, and the paths part a little.
-        assert float((value - expected).abs().max()) < 0.05, name
+        assert float((value - expected).abs().max()) < 0.01, name
     losses = [e["loss"] for e in training.events("alice", "progress") if "loss" in e]
-    torch.testing.assert_close(losses, twin.losses, rtol=0, atol=0.02)
+    torch.testing.assert_close(losses, twin.losses, rtol=0, atol=0.005)
     assert abs(losses[0] - anew.losses[0]) > 0.05, "beginning anew would look the same"
     written = json.loads((tmp_path / "bob" / "trained" / "model.json").read_text())
     assert written["warm_start"]["session"] == "test-1"
