@@ -3,6 +3,7 @@
 What can be wrong with this party's part of it is said before anybody is dialled.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tallystick.runtime.session import Session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig(StepConfig):
+class ModelConfig(StepConfig, ABC):
     """What a step is told of the model that it applies."""
 
     model_owner: str = ""
@@ -55,9 +56,9 @@ class ModelConfig(StepConfig):
         )
 
     @property
+    @abstractmethod
     def share_folder(self) -> str:
         """Where this party's share of the model lies; empty where a party owns the model."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
