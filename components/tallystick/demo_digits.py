@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tallystick import local
 from tallystick.demo import artifact
 from tallystick.models.networks import NETWORKS
-from tallystick.tables.split import Split, batches
+from tallystick.tables import split
 
 PARTIES = ("alice", "bob")
 ID, LABEL = "sheet", "digit"
@@ -82,7 +82,7 @@ def compare(summary: local.Summary, model: str, console: Console) -> None:
     alice, bob = alice.drop(columns=ID), bob.drop(columns=ID)
     label = alice.pop(LABEL).to_numpy(copy=True)
     upper, lower = alice.to_numpy(), bob.to_numpy()
-    drawn = Split.read(artifact(summary.folder / PARTIES[0], "encode/shares"), len(label))
+    drawn = split.Split.read(artifact(summary.folder / PARTIES[0], "encode/shares"), len(label))
     train, test = drawn.train_rows, drawn.test_rows
     table = Table("", "accuracy", box=None, pad_edge=False)
     table.add_row("both halves, no row shown", f"{summary.metrics['accuracy']:.3f}")
@@ -115,7 +115,7 @@ def plaintext(
         network.parameters(), lr=DESCENT["learning_rate"], momentum=DESCENT["momentum"]
     )
     for epoch in range(int(DESCENT["epochs"])):
-        for batch in batches(len(train), int(DESCENT["batch_size"]), SEED, epoch):
+        for batch in split.positions(len(train), int(DESCENT["batch_size"]), SEED, epoch):
             rows = train[batch]
             loss = nn.functional.cross_entropy(network(images[rows]), label[rows])
             optimiser.zero_grad()

@@ -88,7 +88,7 @@ def _linear(rows: Rows, config: dict[str, Any]) -> Tensor:
     step = torch.zeros_like(weights)
     seed = room.DEFAULTS["seed"]
     for epoch in range(config["epochs"]):
-        for batch in split.batches(rows.train, config["batch_size"], seed, epoch):
+        for batch in split.positions(rows.train, config["batch_size"], seed, epoch):
             scores, signs = x[batch] @ weights, 2 * y[batch] - 1
             slope = {
                 "logistic_regression": torch.sigmoid(scores) - y[batch],

@@ -73,10 +73,14 @@ def _epoch(session: Session, model: str, sizes: dict[str, int]) -> Measured:
         for value in (torch.randn(rows, features), label)
     ]
     begin = time.process_time()
-    for batch in split.batches(rows, sizes["batch"], 1, 0):
-        x, y = (engine.from_share(share[batch]) for share in shares)
-        gradient = learner.gradient(x, y, Coins(1, 0, 0))
-        learner.weights_P = optimiser.step(learner.weights_P, gradient, len(batch), 0.1)
+    table = learner.table(rows, lambda part: shares[0][part.positions()], None)
+    batches = split.batches(rows, sizes["batch"], 1, 0)
+    if table.number is not None:
+        engine.context.foretell((table.number, batch) for batch in batches)
+    for batch in batches:
+        label = engine.from_share(shares[1][batch.positions()])
+        gradient = learner.gradient(table.take(batch), label, Coins(1, 0, 0))
+        learner.weights_P = optimiser.step(learner.weights_P, gradient, batch.count, 0.1)
     return time.process_time() - begin, float(life.peak_bytes())
 
 

@@ -1,15 +1,17 @@
 """Training and inference as the product does them, and SPU's if it is there.
 
-One iteration of logistic regression, and the networks A, B, C of TF-Encrypted's benchmark, a
-training step and an inference each, always 128 rows; on this machine, or with a delay between the
-members. Gloo's connections cannot be led through a proxy: with a delay, CrypTen takes at least its
-time here, and the way there for each round that it counts itself.
+One iteration of logistic regression, whose features are masked once before the first, and the
+networks A, B, C of TF-Encrypted's benchmark, a training step and an inference each, always 128
+rows; on this machine, or with a delay between the members. Gloo's connections cannot be led through
+a proxy: with a delay, CrypTen takes at least its time here, and the way there for each round that
+it counts itself.
 
 SPU 0.9.5 pins an old numpy and runs in a venv of its own: ``.venv-peers/spu`` at the repository's
 root (``python -m venv .venv-peers/spu`` and ``.venv-peers/spu/bin/pip install spu==0.9.5``). Its
 networks have no BatchNorm, ours and CrypTen's have.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -23,7 +25,9 @@ import torch
 from tallystick.models import architectures, execution
 from tallystick.models.coins import Coins
 from tallystick.runtime.session import Session
+from tallystick.tables import split
 from tallystick.train import losses, optimisers
+from tallystick.train.learner import Learner
 from tallystick.train.linear import LinearLearner
 from tallystick.train.network import NetworkLearner
 
@@ -81,11 +85,15 @@ def _our_party(session: Session, dealer_pid: int) -> dict[str, Cost]:
         batch_size=ROWS,
     )  # fmt: skip
 
-    def step_of(learner: Any, x: Any, y: Any) -> Callable[[], None]:
+    def step_of(learner: Learner, x: Any, y: Any) -> Callable[[], None]:
         optimiser = optimisers.make(engine, rule, learner.penalised_P)
+        table = learner.table(ROWS, lambda rows: x.share[rows.positions()], None)
+        (batch,) = split.batches(ROWS, ROWS, 1, 0)
+        if table.number is not None:
+            engine.context.foretell(itertools.repeat((table.number, batch)))
 
         def step() -> None:
-            gradient = learner.gradient(x, y, Coins(1, 0, 0))
+            gradient = learner.gradient(table.take(batch), y, Coins(1, 0, 0))
             learner.weights_P = optimiser.step(learner.weights_P, gradient, ROWS, 0.1)
 
         return step

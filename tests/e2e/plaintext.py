@@ -42,7 +42,7 @@ def sgd(descent: Descent, features: Array, label: Array) -> tuple[Array, float]:
         momentum=descent.momentum,
     )
     for epoch in range(descent.epochs):
-        for batch in split.batches(len(inputs), descent.batch_size, descent.seed, epoch):
+        for batch in split.positions(len(inputs), descent.batch_size, descent.seed, epoch):
             optimiser.zero_grad()
             scores = inputs[batch] @ weight + bias
             _loss(descent.model, scores, targets[batch]).backward()

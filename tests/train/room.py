@@ -239,7 +239,7 @@ def twin(rows: Rows, config: Mapping[str, Any], start: Mapping[str, Tensor] | No
     )
     for epoch in range(config["epochs"]):
         total = 0.0
-        drawn = split.batches(rows.train, config["batch_size"], config["seed"], epoch)
+        drawn = split.positions(rows.train, config["batch_size"], config["seed"], epoch)
         for number, batch in enumerate(drawn):
             coins = Coins(config["seed"], epoch, number)
             features = rows.features[batch].double().reshape(-1, *shape)

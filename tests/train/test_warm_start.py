@@ -75,7 +75,7 @@ def plain(rows: Rows, weights: Tensor) -> Tensor:
     model.load_state_dict({"weight": weights[:-1].t(), "bias": weights[-1]})
     optimiser = torch.optim.SGD(model.parameters(), lr=DEFAULTS["learning_rate"])
     for epoch in range(DEFAULTS["epochs"]):
-        for batch in split.batches(rows.train, DEFAULTS["batch_size"], DEFAULTS["seed"], epoch):
+        for batch in split.positions(rows.train, DEFAULTS["batch_size"], DEFAULTS["seed"], epoch):
             optimiser.zero_grad()
             scores = model(rows.features[batch]).squeeze(1)
             label = rows.label[batch].double()

@@ -15,8 +15,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallystick.runtime import orders
 from tallystick.runtime.dealer import bilinear, correlations, digits, requests
-from tallystick.runtime.dealer.correlations import MASKS, Correlation, Part
+from tallystick.runtime.dealer.correlations import (
+    Correlation,
+    Drawn,
+    Name,
+    Part,
+    Taken,
+    source,
+)
 from tallystick.runtime.dealer.kinds import (
     And,
     BitToRing,
@@ -29,6 +37,7 @@ from tallystick.runtime.dealer.kinds import (
     Truncation,
 )
 from tallystick.runtime.errors import ProtocolViolation
+from tallystick.runtime.orders import Selection
 from tallystick.runtime.randomness import Stream, new_key
 from torch import Tensor
 
@@ -93,15 +102,15 @@ REQUESTS: dict[type[Correlation], st.SearchStrategy[Correlation]] = {
 def dealt(request: Correlation, parties: int) -> tuple[list[Tensor], list[Tensor]]:
     """Return masks and derived values, put together from what each party would hold."""
     keys, number = [new_key() for _ in range(parties)], random.randrange(1000)
-    numbers = [MASKS + random.randrange(1000) * 8 + i for i in range(len(request.operands))]
-    sources = [[Stream(key, n) for key in keys] for n in numbers]
+    names = [named(part, i) for i, part in enumerate(request.operands)]
+    sources = [[source(key, name) for key in keys] for name in names]
     p0s = correlations.deal(request, [Stream(key, number) for key in keys], sources)
     totals: list[Tensor] = []
     parts = (*request.operands, *request.masks, *request.derived)
     for rank, key in enumerate(keys):
         stream = Stream(key, number)
         held = [
-            part.draw(Stream(key, n)) for part, n in zip(request.operands, numbers, strict=True)
+            part.draw(source(key, name)) for part, name in zip(request.operands, names, strict=True)
         ]
         held += [part.draw(stream) for part in request.masks]
         held += [part.draw(stream) for part in request.derived] if rank else p0s
@@ -115,6 +124,18 @@ def dealt(request: Correlation, parties: int) -> tuple[list[Tensor], list[Tensor
         assert tensor.dtype == torch.int64
     count = len(parts) - len(request.derived)
     return totals[:count], totals[count:]
+
+
+def named(part: Part, number: int) -> Name:
+    """Name a mask of its own, or where the part has rows, some of a table of masks."""
+    number = random.randrange(1000) * 8 + number
+    if part.sharing != "sum" or not part.elements or random.random() < 0.5:
+        return Drawn(number)
+    table_rows = part.shape[0] + random.randrange(9) if part.shape else 1
+    count = part.shape[0] if part.shape else 1
+    key = random.choice(("", orders.key("test", number)))
+    begin = random.randrange(table_rows - count + 1)
+    return Taken(0, number, Selection(table_rows, key, begin, count))
 
 
 def multiplied(term: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -207,6 +228,40 @@ def test_a_request_survives_its_journey(kind: type[Correlation]) -> None:
         assert requests.decode(json.loads(json.dumps(request.encode()))) == request
 
     survives()
+
+
+@given(
+    st.integers(0, 2**62), st.integers(1, 9), st.integers(0, 9), st.integers(1, 9), st.booleans()
+)
+def test_a_name_survives_its_journey(
+    number: int, count: int, begin: int, rest: int, natural: bool
+) -> None:
+    rows = Selection(begin + count + rest, "" if natural else "0af" * 10 + "00", begin, count)
+    for name in (Drawn(number), Taken(0, number, rows)):
+        assert requests.decode_name(json.loads(json.dumps(requests.encode_name(name)))) == name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, "0", True, -1, 1 << 63, 1.0, {}, [], [0], [0, 9, "", 0, 10], [0, 9, "", -1, 5],
+        [0, 9, "", 0, 0], [0, 9, "", 5, 5], [0, 9, "x" * 32, 0, 5], [0, 9, "0" * 31, 0, 5],
+        [0, 1 << 40, "", 0, 5], [True, 9, "", 0, 5], [1 << 63, 9, "", 0, 5], [0, 9, 0, 0, 5],
+        [0, 9, "", 0, 5, 6], [0, 9, "", 0, None],
+    ],
+)  # fmt: skip
+def test_a_malformed_name_is_refused(content: Any) -> None:
+    with pytest.raises(ProtocolViolation):
+        requests.decode_name(content)
+
+
+@pytest.mark.parametrize("shape", [(3,), (0,), (7, 2), (0, 4)])
+def test_rows_of_a_mask_in_a_shape_that_does_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    rows = source(new_key(), Taken(0, 5, Selection(9, "", 2, 4)))
+    with pytest.raises(ProtocolViolation, match="does not fit"):
+        Part(shape).draw(rows)
+    with pytest.raises(ProtocolViolation, match="single bits"):
+        Part((4,), "bit").draw(rows)
 
 
 def test_what_one_party_draws_says_nothing_of_the_masks() -> None:

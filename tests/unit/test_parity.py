@@ -175,7 +175,7 @@ def test_a_networks_training_is_repeated_as_torch_does_it(kind: str, optimiser: 
         "number": lambda s, t: torch.nn.MSELoss()(s[:, 0], t) / 2,
     }[kind]
     for epoch in range(2):
-        for batch in split.batches(40, 16, 3, epoch):
+        for batch in split.positions(40, 16, 3, epoch):
             rule.zero_grad()
             loss(twin(x[batch]), y[batch]).backward()
             torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)

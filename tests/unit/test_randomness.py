@@ -9,6 +9,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
+from tallystick.runtime import adaptation  # noqa: F401  which makes crypten importable
 from tallystick.runtime.randomness import KEY_BYTES, Stream, new_key
 
 KEYS = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)
@@ -28,6 +29,20 @@ def test_a_stream_is_aes_in_counter_mode(key: bytes, number: int, sizes: list[in
     stream = Stream(key, number)
     drawn = b"".join(stream.elements((n,)).numpy().tobytes() for n in sizes)
     assert drawn == keystream(key, number, 8 * sum(sizes))
+
+
+@given(
+    rows=st.lists(st.integers(0, 30), min_size=1, max_size=20),
+    width=st.sampled_from([1, 2, 3, 8, 101, 20_000]),
+    number=st.integers(0, 2**64 - 1),
+)
+def test_rows_are_drawn_of_the_same_stream_wherever_they_stand(
+    rows: list[int], width: int, number: int
+) -> None:
+    key, padded = new_key(), width + width % 2
+    whole = Stream(key, number).elements((31, padded))
+    drawn = Stream(key, number).rows(np.array(rows), width)
+    assert torch.equal(drawn, whole[rows, :width])
 
 
 def test_a_long_draw_is_the_same_stream_as_short_ones() -> None:
@@ -125,7 +140,6 @@ def attack(draw: Callable[[int], torch.Tensor]) -> int:
 
 def test_the_attack_on_crypten_as_shipped_succeeds() -> None:
     from crypten.common.rng import generate_random_ring_element
-    from tallystick.runtime import engine  # noqa: F401  which makes crypten importable
 
     generator = torch.Generator()
     generator.seed()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tallystick.runtime import orders
 from tallystick.runtime.errors import DataError
 from tallystick.tables import split
 
@@ -69,18 +70,19 @@ def test_a_single_row_cannot_be_split(rows: int) -> None:
 def test_batches_cover_each_row_once_and_keep_the_short_last_one(
     rows: int, batch_size: int, seed: int, epoch: int
 ) -> None:
-    found = split.batches(rows, batch_size, seed, epoch)
+    found = split.positions(rows, batch_size, seed, epoch)
     assert sorted(row for batch in found for row in batch) == list(range(rows))
     assert [len(batch) for batch in found[:-1]] == [batch_size] * (len(found) - 1)
     assert all(0 < len(batch) <= batch_size for batch in found)
-    again = split.batches(rows, batch_size, seed, epoch)
+    again = split.positions(rows, batch_size, seed, epoch)
     assert all((a == b).all() for a, b in zip(found, again, strict=True))
 
 
 def test_each_epoch_is_shuffled_anew() -> None:
-    epochs = {tuple(np.concatenate(split.batches(200, 32, 7, epoch))) for epoch in range(10)}
+    epochs = {tuple(np.concatenate(split.positions(200, 32, 7, epoch))) for epoch in range(10)}
     assert len(epochs) == 10
 
 
 def test_batches_and_split_use_other_coins() -> None:
-    assert (split.permutation(100, "a", 1) != split.permutation(100, "b", 1)).any()
+    first, second = (orders.order(100, orders.key(purpose, 1)) for purpose in "ab")
+    assert (first != second).any()

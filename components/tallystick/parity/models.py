@@ -96,7 +96,7 @@ def _descend(
         decay_epochs=training.get("decay_epochs", 10),
     )
     for epoch in range(training["epochs"]):
-        batches = split.batches(len(rows), training["batch_size"], training["seed"], epoch)
+        batches = split.positions(len(rows), training["batch_size"], training["seed"], epoch)
         for number, batch in enumerate(batches):
             optimiser.zero_grad()
             coins = Coins(training["seed"], epoch, number)

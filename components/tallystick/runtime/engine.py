@@ -48,6 +48,9 @@ class Engine:
             world_size=self.world_size,
             obtain=dealer.obtain,
             mask=dealer.mask,
+            reserve=dealer.reserve,
+            take=dealer.take,
+            foretell=dealer.foretell,
             open_sums=self._open_sums,
             open_xors=self._open_xors,
         )

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
 from torch import Tensor
 
 KEY_BYTES = 32
@@ -41,6 +42,7 @@ class Stream:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a stream's key has {KEY_BYTES} bytes, not {len(key)}")
         start = number.to_bytes(8, "big") + bytes(8)
+        self._key, self._number = key, number
         self._encryptor = Cipher(algorithms.AES(key), modes.CTR(start)).encryptor()
 
     def fill(self, buffer: np.ndarray) -> None:
@@ -55,6 +57,27 @@ class Stream:
         buffer = np.empty(8 * math.prod(shape), dtype=np.uint8)
         self.fill(buffer)
         return torch.from_numpy(buffer.view(np.int64)).reshape(tuple(shape))
+
+    def rows(self, rows: NDArray[np.int64], width: int) -> Tensor:
+        """Draw some rows of a table: int64 [len(rows), width].
+
+        A row is the same whenever it is drawn, and with whichever others: row r takes the blocks
+        of the stream from r times its own number of blocks on. So a stream that rows are drawn of
+        must be drawn of in no other way.
+        """
+        blocks = -(-width // 2)
+        drawn = np.empty((len(rows), width), dtype=np.int64)
+        # Counter mode is the cipher on a counter's blocks; here the blocks are not consecutive.
+        encryptor = Cipher(algorithms.AES(self._key), modes.ECB()).encryptor()  # noqa: S305
+        at_once = max(1, len(_ZEROS) // max(1, 16 * blocks))
+        for begin in range(0, len(rows), at_once):
+            piece = rows[begin : begin + at_once]
+            counter = np.empty((len(piece), blocks, 2), dtype=">u8")
+            counter[:, :, 0] = self._number
+            counter[:, :, 1] = piece[:, np.newaxis] * blocks + np.arange(blocks)
+            words = np.frombuffer(encryptor.update(counter.tobytes()), dtype=np.int64)
+            drawn[begin : begin + at_once] = words.reshape(len(piece), 2 * blocks)[:, :width]
+        return torch.from_numpy(drawn)
 
     def bits(self, shape: Sequence[int]) -> Tensor:
         """Draw int64 tensors of zeros and ones."""

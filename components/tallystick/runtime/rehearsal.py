@@ -6,7 +6,7 @@ takes the same rounds, sends as many bytes and asks the dealer for the same as t
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,10 +14,19 @@ import torch
 from torch import Tensor
 
 from tallystick.runtime.adaptation import world
-from tallystick.runtime.dealer.correlations import Correlation, Mask, Part, deal
-from tallystick.runtime.dealer.foresight import Foresight, Step
+from tallystick.runtime.dealer.correlations import (
+    Correlation,
+    Drawn,
+    Mask,
+    Part,
+    Taken,
+    deal,
+    source,
+)
+from tallystick.runtime.dealer.foresight import Count, Foresight, Step
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.frames import HEADER
+from tallystick.runtime.orders import NATURAL, Selection
 from tallystick.runtime.process_group import payload
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.randomness import Stream, new_key
@@ -81,7 +90,7 @@ class Rehearsal(Engine):
         self.rank, self.world_size = 0, world_size
         self._cost = Cost()
         self._steps: list[Step] = []
-        self._masks = self._masks_before = 0
+        self._masks = self._masks_before = Count(0, 0)
         self._dealing_s = 0.0
         self._keys = [new_key() for _ in range(world_size)]
         self.context = Context(
@@ -89,6 +98,9 @@ class Rehearsal(Engine):
             world_size=world_size,
             obtain=self._obtain,
             mask=self._mask,
+            reserve=self._reserve,
+            take=self._take,
+            foretell=lambda coming: None,
             open_sums=self._opened,
             open_xors=self._opened,
         )
@@ -122,16 +134,25 @@ class Rehearsal(Engine):
         return torch.zeros(secret.share.shape, dtype=torch.float64) if 0 in receivers else None
 
     def _mask(self, part: Part) -> Mask:
-        self._masks += 1
-        return Mask(part, self._masks - 1, part.draw(Stream(self._keys[0], 0)))
+        return Mask(Drawn(self._reserve()), part.draw(Stream(self._keys[0], 0)))
+
+    def _reserve(self) -> int:
+        self._masks = self._masks.plus(Count(1, 0))
+        return self._masks.drawn - 1
+
+    def _take(self, table: int, rows: Selection, width: int) -> Mask:
+        self._masks = self._masks.plus(Count(0, 1))
+        name = Taken(self._masks.taken - 1, table, rows)
+        return Mask(name, Part((rows.count, width)).draw(source(self._keys[0], name)))
 
     def _obtain(self, request: Correlation, operands: Sequence[Mask] = ()) -> list[Tensor]:
         request.check()
-        ago = tuple(self._masks - mask.number for mask in operands)
-        self._steps.append(Step(request, self._masks - self._masks_before, ago))
+        ago = tuple(self._masks.ago(mask.name) for mask in operands)
+        self._steps.append(Step(request, self._masks.minus(self._masks_before), ago))
         self._masks_before = self._masks
         begin = time.process_time()
-        derived = deal(request, self._streams(), [self._streams() for _ in operands])
+        sources = [[source(key, mask.name) for key in self._keys] for mask in operands]
+        derived = deal(request, self._streams(), sources)
         self._dealing_s += time.process_time() - begin
         self._cost.dealer_bytes += request.derived_bytes
         for spent in ("compute_s", "dealer_s"):
@@ -169,9 +190,10 @@ def of_loop(stretches: Sequence[Stretch], turns: int) -> Cost:
     total = Cost().plus(turn, turns)
     surplus = _surplus(stretches, min(turns, _TURNS))
     for number in range(turns):
-        found = surplus[min(number, len(surplus) - 1)]
-        total.waits += found.waits
-        total.dealer_bytes += found.dealer_bytes
+        # The last turn asks less ahead: nobody foretells what follows it.
+        alike = min(number, len(surplus) - 2) if number < turns - 1 else -1
+        total.waits += surplus[alike].waits
+        total.dealer_bytes += surplus[alike].dealer_bytes
     # It takes the dealer as long as what is needed.
     total.dealer_s *= total.dealer_bytes / max(1.0, turns * turn.dealer_bytes)
     return total
@@ -182,16 +204,33 @@ def _surplus(stretches: Sequence[Stretch], turns: int) -> list[Cost]:
 
     What is asked ahead spans few repetitions: of a stretch with many, some are as good as all.
     """
-    foresight, masks, found = Foresight(), 0, []
+    turn = [
+        step
+        for stretch in stretches
+        for step in stretch.steps * min(math.ceil(stretch.times), _REPEATS)
+    ]
+    foresight = Foresight(dict(enumerate(_taken(turn * turns))).get)
+    masks, found = Count(0, 0), []
     for _ in range(turns):
         cost = Cost()
-        for stretch in stretches:
-            for step in stretch.steps * min(math.ceil(stretch.times), _REPEATS):
-                masks += step.drawn
-                cost.dealer_bytes -= step.request.derived_bytes
-                if not foresight.needs(step.request, [masks - n for n in step.ago], masks):
-                    cost.waits += 1
-                    cost.dealer_bytes += step.request.derived_bytes
-                cost.dealer_bytes += sum(wanted.derived_bytes for wanted, _ in foresight.ahead())
+        for step in turn:
+            masks = masks.plus(step.since)
+            cost.dealer_bytes -= step.request.derived_bytes
+            names = foresight.names(masks, step.ago)
+            assert names is not None
+            if not foresight.needs(step.request, names, masks):
+                cost.waits += 1
+                cost.dealer_bytes += step.request.derived_bytes
+            cost.dealer_bytes += sum(wanted.derived_bytes for wanted, _ in foresight.ahead())
         found.append(cost)
     return found
+
+
+def _taken(steps: Sequence[Step]) -> Iterator[Taken]:
+    """Return what the steps take of masked tables: as many rows as they do, whichever."""
+    number = 0
+    for step in steps:
+        for _ in range(step.since.taken):
+            rows = max(ago.rows for ago in step.ago)
+            yield Taken(number, 0, Selection(rows, NATURAL, 0, rows))
+            number += 1

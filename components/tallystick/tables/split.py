@@ -1,9 +1,6 @@
 """Which rows train, validate and test, and in which batches: the same at all parties.
 
-The randomness is public: it comes from the agreed seed and hides nothing. It is drawn as raw words
-of Philox, keyed by SHA-256 of the purpose and the seed, and sorted. NumPy promises the words of a
-bit generator for ever, but not what its ``permutation`` makes of them (NEP 19), and two parties may
-not differ by a NumPy version.
+The randomness is public: see ``runtime/orders.py``.
 """
 
 import hashlib
@@ -16,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tallystick.runtime import orders
 from tallystick.runtime.errors import DataError
 
 SPLIT = "split.arrow"
@@ -97,14 +95,6 @@ class Split:
         return cls(part_N)
 
 
-def permutation(rows: int, purpose: str, seed: int) -> NDArray[np.int64]:
-    """Return a public random order of range(rows), another for each purpose."""
-    digest = hashlib.sha256(f"tallystick {purpose}, seed {seed}".encode()).digest()
-    coins = np.random.Philox(key=int.from_bytes(digest[:16], "big")).random_raw(rows)
-    result: NDArray[np.int64] = np.argsort(coins, kind="stable").astype(np.int64)
-    return result
-
-
 def cut(order_N: NDArray[np.int64], test_fraction: float, validation_fraction: float = 0) -> Split:
     """Split rows that stand in some order: the first of them test, the next validate.
 
@@ -133,21 +123,26 @@ def cut(order_N: NDArray[np.int64], test_fraction: float, validation_fraction: f
 
 def by_number(rows: int, seed: int, test_fraction: float, validation_fraction: float = 0) -> Split:
     """Split range(rows) by the seed and the rows' numbers alone; see :func:`cut`."""
-    order_N = permutation(rows, "train-test split", seed)
+    order_N = orders.order(rows, orders.key("train-test split", seed))
     return cut(order_N, test_fraction, validation_fraction)
 
 
-def batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Cut range(rows), shuffled anew for each epoch, into batches.
+def batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[orders.Selection]:
+    """Cut the training rows, shuffled anew for each epoch, into batches.
 
     Args:
         rows: how many training rows there are.
         batch_size: rows of each batch; the last one may be shorter and is kept.
         seed: agreed by the parties.
         epoch: counted from 0.
-
-    Returns:
-        positions among the training rows.
     """
-    shuffled = permutation(rows, f"batches of epoch {epoch}", seed)
-    return [shuffled[start : start + batch_size] for start in range(0, rows, batch_size)]
+    key = orders.key(f"batches of epoch {epoch}", seed)
+    return [
+        orders.Selection(rows, key, begin, min(batch_size, rows - begin))
+        for begin in range(0, rows, batch_size)
+    ]
+
+
+def positions(rows: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Return the same batches as positions among the training rows."""
+    return [batch.positions() for batch in batches(rows, batch_size, seed, epoch)]

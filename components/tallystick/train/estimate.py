@@ -8,6 +8,7 @@ bandwidth.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from tallystick.models.coins import Coins
 from tallystick.runtime.dealer.foresight import MAX_AHEAD_BYTES
 from tallystick.runtime.life import peak_bytes
+from tallystick.runtime.orders import NATURAL, Selection
 from tallystick.runtime.rehearsal import Cost, Rehearsal, Stretch, of_loop
 from tallystick.train import losses, optimisers, validation
 from tallystick.train.configuration import Config
@@ -62,28 +64,39 @@ def rehearse(
         else:
             learner = NetworkLearner(engine, loss, *network)
         optimiser = optimisers.make(engine, config.rule(), learner.penalised_P)
+        engine.take()
+        room = max(min(rows.train, part_rows), min(rows.train, config.batch_size))
+        read = partial(_noughts, rows.feature_shape)
+        table = learner.table(room, read, None)
+        watched = rows.validation if config.watch != "none" else 0
+        once = engine.take((rows.train + watched) / room)
+
+        def part(count: int) -> Part:
+            taken = Selection(room, NATURAL, 0, count)
+            return table.take(taken), engine.from_share(_noughts((rows.label_width,), taken))
+
         epoch: list[Stretch] = []
         for size, times in ((config.batch_size, full), (rest, 1)):
             if size and times:
 
                 def descend(size: int = size) -> None:
-                    gradient_P = learner.gradient(*_part(engine, rows, size), Coins(0, 0, 0))
+                    gradient_P = learner.gradient(*part(size), Coins(0, 0, 0))
                     learner.weights_P = optimiser.step(
                         learner.weights_P, gradient_P, size, config.learning_rate
                     )
 
                 epoch.append(_rehearsed(engine, descend, times))
         some = min(rows.train, part_rows)
-        engine.open(learner.loss([_part(engine, rows, some)], some), [0])
+        engine.open(learner.loss([part(some)], some), [0])
         epoch.append(engine.take(rows.train / some if network is None else 1))
         engine.open(range_bit(engine, learner.weights_P), [0])
         epoch.append(engine.take())
         if config.watch != "none":
-            some = min(rows.validation, part_rows)
-            parts = [_part(engine, rows, some)]
+            some = min(rows.validation, room)
+            parts = [part(some)]
             engine.open(validation.mean(engine, config.watch, loss, learner, parts), [0])
             epoch.append(engine.take(rows.validation / some))
-    cost = of_loop(epoch, config.epochs)
+    cost = of_loop(epoch, config.epochs).plus(once.cost, once.times)
     data_bytes = (rows.train + rows.validation) * 8 * torch.Size(rows.feature_shape).numel()
     ahead_bytes = min(MAX_AHEAD_BYTES, cost.dealer_bytes / config.epochs)
     computing_bytes = peak_bytes() - before_bytes
@@ -115,7 +128,5 @@ def _rehearsed(engine: Rehearsal, work: Callable[[], None], times: float) -> Str
     return Stretch(cost=Cost().plus(engine.take().cost, 1 / again), steps=cold.steps, times=times)
 
 
-def _part(engine: Rehearsal, rows: Rows, count: int) -> Part:
-    features = torch.zeros(count, *rows.feature_shape, dtype=torch.int64)
-    label = torch.zeros(count, rows.label_width, dtype=torch.int64)
-    return engine.from_share(features), engine.from_share(label)
+def _noughts(shape: tuple[int, ...], rows: Selection) -> torch.Tensor:
+    return torch.zeros(rows.count, *shape, dtype=torch.int64)

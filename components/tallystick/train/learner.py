@@ -3,15 +3,42 @@
 # B = rows of a batch, P = parameters.
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from tallystick.models.coins import Coins
-from tallystick.runtime.engine import Secret
+from tallystick.runtime.engine import Engine, Secret
+from tallystick.runtime.orders import Selection
+from tallystick.runtime.protocols.kept import Read
 
-Part = tuple[Secret, Secret]
-"""Features and label of some rows."""
+Part = tuple[Any, Secret]
+"""Features, as a learner's table gives them, and label of some rows."""
+
+
+class Table(Protocol):
+    """The features of all rows that are read for one purpose: training, or validation."""
+
+    @property
+    def number(self) -> int | None:
+        """Of the mask that it was opened under; None where a batch is masked when it is taken."""
+
+    def take(self, rows: Selection) -> Any:
+        """Return some rows as the learner that made the table needs them."""
+
+
+class Unmasked:
+    """A table whose rows are read when they are taken."""
+
+    number: int | None = None
+
+    def __init__(self, engine: Engine, read: Read) -> None:
+        self._engine = engine
+        self._read = read
+
+    def take(self, rows: Selection) -> Secret:  # noqa: D102
+        return self._engine.from_share(self._read(rows))
 
 
 class Learner(Protocol):
@@ -22,7 +49,16 @@ class Learner(Protocol):
     penalised_P: Tensor
     """int64: one where a penalty on large parameters applies, nought for intercepts and norms."""
 
-    def gradient(self, features: Secret, label: Secret, coins: Coins) -> Secret:
+    def table(self, rows: int, read: Read, folder: Path | None) -> Table:
+        """Make features ready to be taken, together with the other parties.
+
+        Args:
+            rows: how many there are.
+            read: gives this party's share of some of them.
+            folder: for what does not fit into memory.
+        """
+
+    def gradient(self, features: Any, label: Secret, coins: Coins) -> Secret:
         """Return the sum of the rows' gradients [P]."""
 
     def loss(self, parts: Iterable[Part], rows: int) -> Secret:
@@ -33,7 +69,7 @@ class Learner(Protocol):
             rows: how many they are.
         """
 
-    def scores(self, features: Secret) -> Secret:
+    def scores(self, features: Any) -> Secret:
         """Return the scores of a finished model: [B, 1] or [B, K]."""
 
     def parameters(self) -> dict[str, Tensor]:

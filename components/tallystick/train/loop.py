@@ -3,7 +3,7 @@
 # B = rows of a batch.
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,12 @@ from tallystick import tracking
 from tallystick.models.checkpoints import Checkpoint, Checkpoints
 from tallystick.models.coins import Coins
 from tallystick.runtime import events
+from tallystick.runtime.orders import Selection, whole
 from tallystick.runtime.session import Session
 from tallystick.tables import shares, split
 from tallystick.train import health, validation
 from tallystick.train.configuration import Config
-from tallystick.train.learner import Learner, Part
+from tallystick.train.learner import Learner, Part, Table
 from tallystick.train.losses import Loss
 from tallystick.train.optimisers import Optimiser
 
@@ -42,6 +43,24 @@ class Progress:
     """The epoch, counted from 1, with the best of them."""
     ended: bool = False
     """Whether the metric has stopped to improve."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows for one purpose."""
+
+    positions: NDArray[np.int64]
+    """Among all rows of the shares."""
+    table: Table
+
+    def parts(self) -> list[Selection]:
+        """Return all of them, as many together as are computed at once."""
+        return whole(len(self.positions), PART_ROWS)
+
+    def named(self, taken: Sequence[Selection]) -> Iterator[tuple[int, Selection]]:
+        """Name rows of a masked table."""
+        assert self.table.number is not None
+        yield from ((self.table.number, selection) for selection in taken)
 
 
 class Loop:
@@ -81,44 +100,67 @@ class Loop:
     def run(self) -> None:
         """Train until the last epoch, or until the watched metric stops to improve."""
         self._resume()
-        began, done = time.monotonic(), 0
-        first = self.progress.epoch * self._batches + self.progress.batch
-        total = self._config.epochs * self._batches
-        said = began
-        while self.progress.epoch < self._config.epochs and not self.progress.ended:
-            for batch in self._remaining():
+        at, config = self.progress, self._config
+        first = at.epoch * self._batches + at.batch
+        total = config.epochs * self._batches
+        if first < total and not at.ended:
+            self._prepare()
+        began = said = time.monotonic()
+        done = 0
+        while at.epoch < config.epochs and not at.ended:
+            for batch in self._batches_of(at.epoch)[at.batch :]:
                 self._descend(batch)
                 done += 1
-                self.progress.batch += 1
+                at.batch += 1
                 now = time.monotonic()
                 left_s = (now - began) / done * (total - first - done)
-                if self.progress.batch < self._batches and now - said > _SAY_EVERY_S:
+                if at.batch < self._batches and now - said > _SAY_EVERY_S:
                     said = now
-                    self._say(left_s, batch=self.progress.batch, batches=self._batches)
-                if self.progress.batch < self._batches:
+                    self._say(left_s, batch=at.batch, batches=self._batches)
+                if at.batch < self._batches:
                     self._keep_now_and_then()
             self._end_epoch(left_s)
         if self._best:
             self.learner.restore(self._best)
 
-    def _remaining(self) -> Iterator[NDArray[np.int64]]:
-        """Return the positions of the epoch's batches that are still to come."""
-        at = self.progress
-        rows = len(self._data.train_rows)
-        config = self._config
-        yield from split.batches(rows, config.batch_size, config.seed, at.epoch)[at.batch :]
+    def _prepare(self) -> None:
+        """Make the tables of features, and foretell which rows will be taken of them."""
+        self._train = self._ready(self._data.train_rows)
+        if self._config.watch != "none":
+            self._validation = self._ready(self._data.validation_rows)
+        if self._train.table.number is not None:
+            at = self.progress
+            self._session.engine.context.foretell(self._coming(at.epoch, at.batch))
 
-    def _descend(self, batch: NDArray[np.int64]) -> None:
+    def _ready(self, rows: NDArray[np.int64]) -> _Rows:
+        def read(selection: Selection) -> torch.Tensor:
+            return self._data.features(rows[selection.positions()])
+
+        folder = self._config.trained.parent
+        return _Rows(rows, self.learner.table(len(rows), read, folder))
+
+    def _coming(self, epoch: int, batch: int) -> Iterator[tuple[int, Selection]]:
+        """Say what the epochs from here on will take of masked tables, as they do take it."""
+        for number in range(epoch, self._config.epochs):
+            batches = self._batches_of(number)[batch if number == epoch else 0 :]
+            yield from self._train.named([*batches, *self._train.parts()])
+            if self._config.watch != "none":
+                yield from self._validation.named(self._validation.parts())
+
+    def _batches_of(self, epoch: int) -> list[Selection]:
+        config = self._config
+        return split.batches(len(self._data.train_rows), config.batch_size, config.seed, epoch)
+
+    def _descend(self, batch: Selection) -> None:
         at, learner = self.progress, self.learner
         coins = Coins(self._config.seed, at.epoch, at.batch)
-        gradient_P = learner.gradient(*self._read(self._data.train_rows[batch]), coins)
+        gradient_P = learner.gradient(*self._read(self._train, batch), coins)
         rate = self._schedule.rate(at.epoch, at.batch)
-        learner.weights_P = self._optimiser.step(learner.weights_P, gradient_P, len(batch), rate)
+        learner.weights_P = self._optimiser.step(learner.weights_P, gradient_P, batch.count, rate)
 
     def _end_epoch(self, left_s: float) -> None:
         at, ledger = self.progress, self._session.ledger
-        rows = self._data.train_rows
-        mean = self.learner.loss(self._parts(rows), len(rows))
+        mean = self.learner.loss(self._parts(self._train), len(self._train.positions))
         why = "to see whether the training converges"
         loss = ledger.reveal(mean, "training loss", why=why)
         assert loss is not None
@@ -135,7 +177,7 @@ class Loop:
     def _watch(self) -> dict[str, float]:
         """Open the agreed metric on the validation rows, and see whether it still improves."""
         at, config = self.progress, self._config
-        parts = self._parts(self._data.validation_rows)
+        parts = self._parts(self._validation)
         value = validation.measure(self._session, config.watch, self._loss, self.learner, parts)
         at.watched.append(value)
         name = f"validation_{config.watch}"
@@ -153,15 +195,13 @@ class Loop:
         left = {"left_s": round(left_s)} if left_s >= 1 and at.epoch < self._config.epochs else {}
         events.emit("progress", **done, **shown, **left)
 
-    def _read(self, rows: NDArray[np.int64]) -> Part:
-        features = self._session.engine.from_share(self._data.features(rows))
-        label = self._data.label(rows)
-        return features, self._session.engine.from_share(label.reshape(len(rows), -1))
+    def _read(self, rows: _Rows, selection: Selection) -> Part:
+        label = self._data.label(rows.positions[selection.positions()])
+        shared = self._session.engine.from_share(label.reshape(selection.count, -1))
+        return rows.table.take(selection), shared
 
-    def _parts(self, rows: NDArray[np.int64]) -> Iterator[Part]:
-        return (
-            self._read(rows[begin : begin + PART_ROWS]) for begin in range(0, len(rows), PART_ROWS)
-        )
+    def _parts(self, rows: _Rows) -> Iterator[Part]:
+        return (self._read(rows, part) for part in rows.parts())
 
     def _keep_now_and_then(self) -> None:
         at = self.progress

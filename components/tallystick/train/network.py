@@ -7,6 +7,7 @@ The initial weights are public, drawn from the agreed seed; from the first batch
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from tallystick.models import execution, scoring
 from tallystick.models.coins import Coins
 from tallystick.models.graph import Graph
 from tallystick.runtime.engine import Engine, Secret
-from tallystick.train.learner import Part
+from tallystick.runtime.protocols.kept import Read
+from tallystick.train.learner import Part, Unmasked
 from tallystick.train.losses import Loss
 
 
@@ -46,6 +48,9 @@ class NetworkLearner:
         )
         self._buffers = {name: engine.public(initial[name]) for name in graph.buffers}
         self._loss_sum = engine.public(torch.zeros(1))
+
+    def table(self, rows: int, read: Read, folder: Path | None) -> Unmasked:  # noqa: D102
+        return Unmasked(self._engine, read)
 
     def gradient(self, features: Secret, label: Secret, coins: Coins) -> Secret:  # noqa: D102
         shaped = features.share.reshape(-1, *self._graph.feature_shape)

@@ -1,19 +1,29 @@
 """A party's side of the dealer: draw one's own shares, and as P0 take what the dealer sends."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tallystick.runtime.dealer.correlations import MASKS, Correlation, Mask, Part
-from tallystick.runtime.dealer.foresight import Foresight, Wanted
+from tallystick.runtime.dealer.correlations import (
+    Correlation,
+    Drawn,
+    Mask,
+    Name,
+    Part,
+    source,
+)
+from tallystick.runtime.dealer.foresight import Count, Foresight, Wanted
 from tallystick.runtime.dealer.matches import Matching
+from tallystick.runtime.dealer.requests import encode_name
+from tallystick.runtime.dealer.takes import Takes
 from tallystick.runtime.errors import ProtocolViolation
 from tallystick.runtime.frames import Receipt
 from tallystick.runtime.mesh import Mesh
+from tallystick.runtime.orders import Selection
 from tallystick.runtime.process_group import payload
 from tallystick.runtime.randomness import KEY_BYTES, Stream
 
@@ -43,15 +53,30 @@ class DealerClient:
         self._key = _key(mesh.message(dealer), dealer)
         self._number = 0
         self._masks = 0
+        self._takes = Takes()
         self._kinds: dict[Correlation, int] = {}
-        self._foresight = Foresight()
+        self._foresight = Foresight(self._takes.get)
         self._under_way: deque[_Asked] = deque()
 
     def mask(self, part: Part) -> Mask:
         """Draw this party's share of a fresh mask; the dealer need not know yet."""
-        number = self._masks
+        return self._named(part, Drawn(self.reserve()))
+
+    def reserve(self) -> int:
+        """Return the number of a mask that is not drawn at once, but by :meth:`take`."""
         self._masks += 1
-        return Mask(part, number, part.draw(Stream(self._key, MASKS + number)))
+        return self._masks - 1
+
+    def take(self, table: int, rows: Selection, width: int) -> Mask:
+        """Draw this party's share of some rows of a mask: [rows.count, width]."""
+        return self._named(Part((rows.count, width)), self._takes.take(table, rows))
+
+    def foretell(self, coming: Iterable[tuple[int, Selection]]) -> None:
+        """Say which rows of which masks will be taken, so that the dealer can be asked ahead."""
+        self._takes.foretell(coming)
+
+    def _named(self, part: Part, name: Name) -> Mask:
+        return Mask(name, part.draw(source(self._key, name)))
 
     def obtain(self, request: Correlation, operands: Sequence[Mask] = ()) -> list[Tensor]:
         """Return this party's shares of the request's masks and derived values, in order.
@@ -62,9 +87,9 @@ class DealerClient:
         """
         if request not in self._kinds:
             request.check()
-        numbers = tuple(mask.number for mask in operands)
-        if not self._foresight.needs(request, numbers, self._masks):
-            self._under_way = self._ask([(request, numbers)])
+        names = tuple(mask.name for mask in operands)
+        if not self._foresight.needs(request, names, Count(self._masks, self._takes.count)):
+            self._under_way = self._ask([(request, names)])
         asked = self._under_way.popleft()
         self._under_way += self._ask(self._foresight.ahead())
         stream = Stream(self._key, asked.number)
@@ -88,7 +113,7 @@ class DealerClient:
             asked.append(_Asked(self._number, derived, receipts))
             self._number += 1
         if requests and self._rank == 0:
-            named = [[self._name(request), *operands] for request, operands in requests]
+            named = [[self._name(request), *map(encode_name, names)] for request, names in requests]
             self._mesh.post_message(self._dealer, {"deal": named})
         return asked
 

@@ -17,6 +17,10 @@ kinds and shapes.
 A value that goes into several operations is masked and opened once. Such a mask is drawn from a
 stream of its own, number :data:`MASKS` + n, without a word to the dealer; the requests that build
 on it name n, and the dealer draws the mask again. The dealer keeps nothing.
+
+So it is with a table that is masked and opened once, and read some rows at a time for as long as a
+training lasts: a :class:`Taken` mask is some rows of a mask of such a number. The rows are named by
+a public order (runtime/orders.py), which the dealer puts in order for itself.
 Adversary: semi-honest, and the dealer colludes with no party.
 
 Source: Beaver, "Efficient Multiparty Protocols Using Circuit Randomization", CRYPTO 1991; with a
@@ -29,13 +33,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from tallystick.runtime.dealer.shapes import Shape
 from tallystick.runtime.errors import ProtocolViolation
+from tallystick.runtime.orders import Selection
 from tallystick.runtime.randomness import Stream
 
 MAX_ELEMENTS = 1 << 27
@@ -57,9 +62,9 @@ class Part:
     """sum: modulo 2**64; xor: bitwise, 64 bits; bit: bitwise, the lowest bit alone; own: not shared
     at all, every party draws a value of its own, and the dealer has all of them in rank order."""
 
-    def draw(self, stream: Stream) -> Tensor:
+    def draw(self, source: "Source") -> Tensor:
         """Draw one party's share."""
-        return stream.bits(self.shape) if self.sharing == "bit" else stream.elements(self.shape)
+        return source.bits(self.shape) if self.sharing == "bit" else source.elements(self.shape)
 
     def combine(self, left: Tensor, right: Tensor) -> Tensor:
         """Add a share to another, in place."""
@@ -77,13 +82,67 @@ class Part:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A mask with a stream of its own, and the number that requests name it by."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Some rows of a mask of a whole table."""
+
+    number: int
+    """Counted from the first that was taken of any table."""
+    table: int
+    """The number of the whole mask's stream."""
+    rows: Selection
+
+
+Name = Drawn | Taken
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """One party's share of a mask that requests may name, and the number they name it by."""
+    """One party's share of a mask that requests may name."""
 
-    part: Part
-    number: int
+    name: Name
     share: Tensor
+
+
+class Source(Protocol):
+    """What a part is drawn from: a stream, or some rows of one."""
+
+    def elements(self, shape: Sequence[int]) -> Tensor: ...  # noqa: D102
+
+    def bits(self, shape: Sequence[int]) -> Tensor: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class RowsOf:
+    """Some rows of a stream."""
+
+    stream: Stream
+    rows: Selection
+
+    def elements(self, shape: Sequence[int]) -> Tensor:
+        """Draw them, in a shape of as many elements."""
+        width, rest = divmod(math.prod(shape), self.rows.count)
+        if rest or not width:
+            raise ProtocolViolation("rows of a mask were asked for in a shape that does not fit")
+        return self.stream.rows(self.rows.positions(), width).view(tuple(shape))
+
+    def bits(self, shape: Sequence[int]) -> Tensor:
+        """Refuse: what is kept is masked by sum."""
+        raise ProtocolViolation("rows of a mask hold no single bits")
+
+
+def source(key: bytes, name: Name) -> Source:
+    """Return what a party's share of a named mask is drawn from."""
+    if isinstance(name, Drawn):
+        return Stream(key, MASKS + name.number)
+    return RowsOf(Stream(key, MASKS + name.table), name.rows)
 
 
 @dataclass(frozen=True)
@@ -145,21 +204,21 @@ class Correlation(ABC):
 def deal(
     request: Correlation,
     streams: Sequence[Stream],
-    operands: Sequence[Sequence[Stream]] = (),
+    operands: Sequence[Sequence[Source]] = (),
 ) -> list[Tensor]:
     """The dealer's part: what P0 lacks of the derived values.
 
     Args:
         request: what is asked for.
         streams: one for each party, in rank order, at the request's number.
-        operands: for each of its operands, the parties' streams that its mask is drawn from.
+        operands: for each of its operands, what the parties' shares of its mask are drawn from.
     """
-    sources = (*operands, *[streams] * len(request.masks))
+    sources: Sequence[Sequence[Source]] = (*operands, *[streams] * len(request.masks))
     masks = []
-    for part, source in zip((*request.operands, *request.masks), sources, strict=True):
-        total = part.draw(source[0])
-        for stream in source[1:]:
-            total = part.combine(total, part.draw(stream))
+    for part, each in zip((*request.operands, *request.masks), sources, strict=True):
+        total = part.draw(each[0])
+        for one in each[1:]:
+            total = part.combine(total, part.draw(one))
         masks.append(total)
     missing = []
     for part, value in zip(request.derived, request.derive(*masks), strict=True):

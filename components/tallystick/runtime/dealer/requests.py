@@ -5,10 +5,18 @@ from dataclasses import fields
 from typing import Any
 
 from tallystick.runtime.dealer import bilinear
-from tallystick.runtime.dealer.correlations import MAX_ELEMENTS, Correlation
+from tallystick.runtime.dealer.correlations import (
+    MASKS,
+    MAX_ELEMENTS,
+    Correlation,
+    Drawn,
+    Name,
+    Taken,
+)
 from tallystick.runtime.dealer.kinds import KINDS, MAX_TERMS, Options, Term
 from tallystick.runtime.dealer.shapes import Shape
 from tallystick.runtime.errors import ProtocolViolation
+from tallystick.runtime.orders import Selection
 
 MAX_DIMENSIONS = 8
 _KINDS: Mapping[str, type[Correlation]] = {kind.KIND: kind for kind in KINDS}
@@ -33,6 +41,33 @@ def decode(content: Any) -> Correlation:
     except (ValueError, OverflowError, IndexError):
         raise ProtocolViolation(f"a malformed request for {kind} reached the dealer") from None
     return request
+
+
+def encode_name(name: Name) -> Any:
+    """Return a mask's name as JSON values: its number, or the rows of a whole one."""
+    if isinstance(name, Drawn):
+        return name.number
+    rows = name.rows
+    return [name.table, rows.table_rows, rows.key, rows.begin, rows.count]
+
+
+def decode_name(content: Any) -> Name:
+    """Read a mask's name that came over a link.
+
+    Raises:
+        ProtocolViolation: it is none.
+    """
+    match content:
+        case int(number) if type(number) is int and 0 <= number < MASKS:
+            return Drawn(number)
+        case [int(table), int(table_rows), str(key), int(begin), int(count)] if (
+            all(type(number) is int for number in (table, table_rows, begin, count))
+            and 0 <= table < MASKS
+        ):
+            rows = Selection(table_rows, key, begin, count)
+            if rows.valid:
+                return Taken(0, table, rows)
+    raise ProtocolViolation("a mask of no proper name reached the dealer")
 
 
 def _whole(value: Any) -> int:

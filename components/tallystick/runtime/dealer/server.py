@@ -17,9 +17,9 @@ import torch
 
 from tallystick.runtime import events, probe
 from tallystick.runtime.consortium import Consortium
-from tallystick.runtime.dealer.correlations import MASKS, Correlation, deal
+from tallystick.runtime.dealer.correlations import Correlation, Name, deal, source
 from tallystick.runtime.dealer.matchmaker import Matchmaker
-from tallystick.runtime.dealer.requests import decode
+from tallystick.runtime.dealer.requests import decode, decode_name
 from tallystick.runtime.errors import (
     PeerError,
     PeerLost,
@@ -249,9 +249,9 @@ class DealerSession:
                 raise ProtocolViolation(f"{party!r} sent a request that the dealer does not know")
 
     def _deal(self, party: str, content: Any) -> None:
-        request, operands = self._read(content)
+        request, names = self._read(content)
         streams = [Stream(key, self._number) for key in self._keys]
-        sources = [[Stream(key, MASKS + number) for key in self._keys] for number in operands]
+        sources = [[source(key, name) for key in self._keys] for name in names]
         self._number += 1
         self._served[request.KIND] += 1
         for tensor in deal(request, streams, sources):
@@ -260,15 +260,13 @@ class DealerSession:
         if self._mesh.queued_bytes > MAX_QUEUED_BYTES:
             self._mesh.wait()  # a party that asks and does not read fills its own memory, not ours
 
-    def _read(self, content: Any) -> tuple[Correlation, list[int]]:
-        """Return a request, and the numbers of the masks that it names."""
+    def _read(self, content: Any) -> tuple[Correlation, list[Name]]:
+        """Return a request, and the names of its operands' masks."""
         match content:
-            case [described, *numbers]:
+            case [described, *names]:
                 request = self._described(described)
-                if len(numbers) == len(request.operands) and all(
-                    type(number) is int and 0 <= number < MASKS for number in numbers
-                ):
-                    return request, numbers
+                if len(names) == len(request.operands):
+                    return request, [decode_name(name) for name in names]
         raise ProtocolViolation("a malformed request reached the dealer")
 
     def _described(self, content: Any) -> Correlation:

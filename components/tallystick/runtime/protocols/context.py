@@ -1,12 +1,13 @@
 """What every protocol needs of the session: its rank, the dealer, and openings of masked values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from tallystick.runtime.dealer.correlations import Correlation, Mask, Part
+from tallystick.runtime.orders import Selection
 
 
 class Obtain(Protocol):
@@ -28,6 +29,12 @@ class Context:
     obtain: Obtain
     mask: Callable[[Part], Mask]
     """Draws this party's share of a fresh mask, which requests may name."""
+    reserve: Callable[[], int]
+    """Numbers the mask of a table, which is drawn some rows at a time."""
+    take: Callable[[int, Selection, int], Mask]
+    """Draws this party's share of such rows: of which table, which of them, and how wide."""
+    foretell: Callable[[Iterable[tuple[int, Selection]]], None]
+    """Takes which rows of which tables will be taken from now on."""
     open_sums: Callable[[Sequence[Tensor]], list[Tensor]]
     """Opens int64 values that are shared by sum; one round for all of them."""
     open_xors: Callable[[Sequence[Tensor]], list[Tensor]]

@@ -82,9 +82,13 @@ class Linear:
     ) -> tuple[Tensor, "Linear"]:
         """Return this party's share of the result, and what the backward pass needs."""
         layer = cls(*mask(context, x, weights))
+        return layer.result(context, bias), layer
+
+    def result(self, context: Context, bias: Tensor | None = None) -> Tensor:
+        """Return this party's share of x w' + b."""
         terms = [("matmul_nt", 0, 1, ())]
-        one = Sum([layer.x, layer.weights], terms, PRECISION_BITS, _raised(bias))
-        return together(context, [one])[0], layer
+        one = Sum([self.x, self.weights], terms, PRECISION_BITS, _raised(bias))
+        return together(context, [one])[0]
 
     def backward(
         self, context: Context, gradient: Tensor, *, wanted: tuple[bool, bool]
