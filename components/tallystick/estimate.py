@@ -58,11 +58,10 @@ def of_job(
     network = network_of(config, rows.feature_shape, rows.label_width)
     parties = len(job.parties)
     cost, peak_bytes = estimate.rehearse(config, parties, rows, loss, network, PART_ROWS)
-    work_s = parties * cost.compute_s + cost.dealer_s
     return Outlook(
         cost=cost,
         peak_bytes=peak_bytes,
-        here_s=max(work_s / processors, cost.compute_s, cost.dealer_s),
+        here_s=estimate.seconds_here(cost, parties, processors),
         apart_s=estimate.seconds(cost, round_trip_s=round_trip_s, bytes_per_s=bandwidth),
     )
 

@@ -1,6 +1,5 @@
 """A job of one's own: run here, submitted to a Kubeflow, or estimated."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +29,9 @@ ESTIMATE_HELP = """Say what a job's training will cost: rounds, bytes, memory an
 
 Rehearses one batch on this machine, with noughts for data; nobody is asked for anything. The \
 rows are those of the intersection, which is not known before: give what you expect.
+
+Times are from when the members have met: the seconds in which their processes start come on top, \
+and whatever else a machine does meanwhile. All on this machine, they share its processors.
 """
 SUBMIT_HELP = """Submit one party's side of a job to its own Kubeflow, and follow it to its end.
 
@@ -155,6 +157,7 @@ def estimate(
     with errors():
         job = Job.load(job_file)
         from tallystick import estimate as estimation
+        from tallystick.runtime import cores
         from tallystick.train.estimate import Rows
 
         outlook = estimation.of_job(
@@ -166,7 +169,7 @@ def estimate(
                 label_width=classes if classes > 2 else 1,
             ),
             kind={0: "number", 2: "binary"}.get(classes, "classes"),
-            processors=os.cpu_count() or 1,
+            processors=cores.available(),
             round_trip_s=round_trip_ms / 1000,
             bandwidth=bandwidth_mbit * 1e6 / 8,
         )

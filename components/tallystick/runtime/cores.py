@@ -1,4 +1,4 @@
-"""How many cores a container may use.
+"""How many cores this process may use.
 
 torch counts the node's. With a limit of 4 cores on a node of 64 its 64 threads would use up their
 time in a moment and wait for the next period, all of them, in every operation.
@@ -25,6 +25,14 @@ def limit(cgroup: Path = CGROUP) -> int | None:
         if microseconds > 0 and per > 0:
             return max(1, math.ceil(microseconds / per))
     return None
+
+
+def available() -> int:
+    """Return how many cores this process may run on."""
+    allowed = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return min(allowed, limit() or allowed)
 
 
 def keep_to_the_limit() -> None:

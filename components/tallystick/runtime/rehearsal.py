@@ -7,7 +7,7 @@ takes the same rounds, sends as many bytes and asks the dealer for the same as t
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -31,10 +31,11 @@ from tallystick.runtime.process_group import payload
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.randomness import Stream, new_key
 
-# What the links add to a member's processor time: measured on two cores, two and three parties
-# that did nothing else than open, or ask for, 100 and 100,000 numbers.
+# What the links add to a member's processor time: what trainings took on two quiet cores, with two
+# and three parties, beyond what they rehearsed. It is far more than where they do nothing else
+# than open: whoever waited finds the caches full of what the others did meanwhile.
 _ROUND_S = 7e-5
-_PEER_S = 4.5e-5
+_PEER_S = 2e-4
 """For each peer in a round."""
 _REQUEST_S = 7e-5
 _BYTE_S = 1.5e-9
@@ -77,6 +78,8 @@ class Stretch:
     """What it asks of the dealer."""
     times: float = 1
     """How often it comes in a turn of the loop."""
+    dealt_s: dict[Correlation, float] = field(default_factory=dict)
+    """How long the dealer takes for each."""
 
 
 class Rehearsal(Engine):
@@ -90,6 +93,7 @@ class Rehearsal(Engine):
         self.rank, self.world_size = 0, world_size
         self._cost = Cost()
         self._steps: list[Step] = []
+        self._dealt_s: dict[Correlation, float] = {}
         self._masks = self._masks_before = Count(0, 0)
         self._dealing_s = 0.0
         self._keys = [new_key() for _ in range(world_size)]
@@ -121,12 +125,13 @@ class Rehearsal(Engine):
     def take(self, times: float = 1) -> Stretch:
         """Return what was computed since the beginning, or since this was last asked."""
         cost, steps = self._cost, self._steps
-        self._cost, self._steps = Cost(), []
+        dealt_s = self._dealt_s
+        self._cost, self._steps, self._dealt_s = Cost(), [], {}
         now = time.process_time()
         cost.compute_s += now - self._began - self._dealing_s
         cost.dealer_s += self._dealing_s
         self._began, self._dealing_s = now, 0.0
-        return Stretch(cost=cost, steps=steps, times=times)
+        return Stretch(cost=cost, steps=steps, times=times, dealt_s=dealt_s)
 
     def open(self, secret: Secret, receivers: Sequence[int]) -> Tensor | None:
         """Count an opening; what is opened is nought."""
@@ -153,11 +158,13 @@ class Rehearsal(Engine):
         begin = time.process_time()
         sources = [[source(key, mask.name) for key in self._keys] for mask in operands]
         derived = deal(request, self._streams(), sources)
-        self._dealing_s += time.process_time() - begin
+        dealing_s = time.process_time() - begin
+        self._dealing_s += dealing_s
         self._cost.dealer_bytes += request.derived_bytes
-        for spent in ("compute_s", "dealer_s"):
-            links_s = _REQUEST_S + _BYTE_S * request.derived_bytes
-            setattr(self._cost, spent, getattr(self._cost, spent) + links_s)
+        links_s = _REQUEST_S + _BYTE_S * request.derived_bytes
+        self._cost.compute_s += links_s
+        self._cost.dealer_s += links_s
+        self._dealt_s[request] = dealing_s + links_s
         own = Stream(self._keys[0], 0)
         return [part.draw(own) for part in request.masks] + derived
 
@@ -194,8 +201,7 @@ def of_loop(stretches: Sequence[Stretch], turns: int) -> Cost:
         alike = min(number, len(surplus) - 2) if number < turns - 1 else -1
         total.waits += surplus[alike].waits
         total.dealer_bytes += surplus[alike].dealer_bytes
-    # It takes the dealer as long as what is needed.
-    total.dealer_s *= total.dealer_bytes / max(1.0, turns * turn.dealer_bytes)
+        total.dealer_s += surplus[alike].dealer_s
     return total
 
 
@@ -209,19 +215,23 @@ def _surplus(stretches: Sequence[Stretch], turns: int) -> list[Cost]:
         for stretch in stretches
         for step in stretch.steps * min(math.ceil(stretch.times), _REPEATS)
     ]
+    dealt_s = {request: s for stretch in stretches for request, s in stretch.dealt_s.items()}
     foresight = Foresight(dict(enumerate(_taken(turn * turns))).get)
     masks, found = Count(0, 0), []
     for _ in range(turns):
         cost = Cost()
         for step in turn:
             masks = masks.plus(step.since)
-            cost.dealer_bytes -= step.request.derived_bytes
             names = foresight.names(masks, step.ago)
             assert names is not None
+            asked = []
             if not foresight.needs(step.request, names, masks):
                 cost.waits += 1
-                cost.dealer_bytes += step.request.derived_bytes
-            cost.dealer_bytes += sum(wanted.derived_bytes for wanted, _ in foresight.ahead())
+                asked.append(step.request)
+            asked += [wanted for wanted, _ in foresight.ahead()]
+            cost.dealer_bytes += sum(wanted.derived_bytes for wanted in asked)
+            cost.dealer_bytes -= step.request.derived_bytes
+            cost.dealer_s += sum(dealt_s[wanted] for wanted in asked) - dealt_s[step.request]
         found.append(cost)
     return found
 
