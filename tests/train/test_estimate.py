@@ -1,5 +1,6 @@
 """What a training was expected to cost, and what it did."""
 
+import dataclasses
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from tallystick.models.linear import LINEAR_MODELS
-from tallystick.runtime.rehearsal import Cost
+from tallystick.runtime.dealer.foresight import MAX_AHEAD
+from tallystick.runtime.protocols import truncation
+from tallystick.runtime.rehearsal import Cost, Rehearsal, Stretch, of_loop
 from tallystick.train import estimate
 
 from tests import harness
@@ -47,6 +50,27 @@ def compare(place: Place, tmp_path: Path, name: str) -> None:
     received_bytes = expected["sent_bytes"] + expected["dealer_bytes"]
     assert first["received_bytes"] == pytest.approx(received_bytes, rel=0.03, abs=3e4)
     assert 0 <= second["rounds"] - expected["rounds"] < 10
+
+
+def test_what_is_asked_in_vain_takes_the_dealer_its_own_time() -> None:
+    turns, stretches = 3, []
+    with Rehearsal(2) as engine:
+        for values, repeated, times in ((10, 1, 150), (100_000, 5, 1)):
+            for _ in range(repeated):
+                truncation.truncate(engine.context, torch.zeros(values, dtype=torch.int64), 8)
+            stretches.append(_in_a_second_each(engine.take(times)))
+    needed = sum(turns * stretch.times * len(stretch.steps) for stretch in stretches)
+    needed_bytes = sum(turns * stretch.times * stretch.cost.dealer_bytes for stretch in stretches)
+    cost = of_loop(stretches, turns)
+    # In vain are many bytes in few requests: what is under way where one stretch follows another.
+    assert cost.dealer_bytes > 3 * needed_bytes
+    assert needed < cost.dealer_s < needed + turns * len(stretches) * MAX_AHEAD
+
+
+def _in_a_second_each(stretch: Stretch) -> Stretch:
+    """Let the dealer take a second for each request, whatever its size."""
+    cost = dataclasses.replace(stretch.cost, dealer_s=float(len(stretch.steps)))
+    return dataclasses.replace(stretch, cost=cost, dealt_s=dict.fromkeys(stretch.dealt_s, 1.0))
 
 
 @pytest.mark.slow
