@@ -78,6 +78,11 @@ def show(outlook: Outlook, console: Console, *, network: str) -> None:
     table.add_row("time, all on this machine", _duration(outlook.here_s))
     table.add_row(f"time, {network}", _duration(outlook.apart_s))
     console.print(table)
+    console.print(
+        "Times are from when the members have met. The seconds in which their processes start come "
+        "on top, and whatever else the machines do meanwhile.",
+        style="dim",
+    )
 
 
 def _config(job: Job) -> Config:
