@@ -101,6 +101,8 @@ def rehearse(
             epoch.append(engine.take(rows.validation / some))
     cost = of_loop(epoch, config.epochs).plus(once.cost, once.times)
     data_bytes = (rows.train + rows.validation) * 8 * torch.Size(rows.feature_shape).numel()
+    if table.number is not None:
+        data_bytes *= 2  # the shares, and what is opened of them
     ahead_bytes = min(MAX_AHEAD_BYTES, cost.dealer_bytes / config.epochs)
     computing_bytes = peak_bytes() - before_bytes
     return cost, round(PROCESS_BYTES + data_bytes + ahead_bytes + computing_bytes)

@@ -10,7 +10,8 @@ MAX_LOSS = 2.0**16
 MAX_PARAMETER = 2.0**12
 """Products of a larger one with its inputs may leave the ring."""
 _ADVICE = (
-    "lower learning_rate or momentum, set clip_norm, or set standardise to true; checkpoints that "
+    "lower learning_rate or momentum, set clip_norm or standardise, or scale down a label that is "
+    "a number (a larger range than that of 16 fraction bits cannot be chosen); checkpoints that "
     "were written before are kept"
 )
 

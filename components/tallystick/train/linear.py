@@ -22,6 +22,7 @@ from tallystick.models.coins import Coins
 from tallystick.models.linear import WEIGHTS
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.orders import Selection
+from tallystick.runtime.progress import Progress
 from tallystick.runtime.protocols import layers
 from tallystick.runtime.protocols.kept import Kept, Read
 from tallystick.runtime.protocols.products import Masked, mask
@@ -46,7 +47,10 @@ class LinearLearner:
         self.penalised_P[-1] = 0
 
     def table(self, rows: int, read: Read, folder: Path | None) -> Kept:  # noqa: D102
+        progress = Progress("rows masked", rows)
+
         def with_ones(selection: Selection) -> Tensor:
+            progress.reached(selection.begin)
             flat_BF = read(selection).flatten(1)
             ones_B1 = self._engine.public(torch.ones(len(flat_BF), 1))
             return torch.cat([flat_BF, ones_B1.share], dim=1)
