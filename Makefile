@@ -34,8 +34,10 @@ $(READY): requirements.txt pyproject.toml
 demo: $(READY) ## two organisations train one model on this machine, end to end
 	$(BIN)/tallystick demo
 
+# Two at once: most of them wait for processes to start, or to be missed. A file's tests stay together,
+# for they share a dealer.
 test: lint ## lint, then all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 fuzz: $(READY) ## feed the parsers fifty times as many random inputs as the tests do
 	$(BIN)/pytest --fuzz 50 --timeout 3600 -k "any_bytes or any_request" tests/unit
