@@ -42,8 +42,8 @@ def rows() -> Rows:
     return Rows(features=features, label=label, kind="binary", validation=16)
 
 
-def config(folder: Path) -> dict[str, Any]:
-    return {**CONFIG, "checkpoints": str(folder / "checkpoints")}
+def config(folder: Path, **changes: Any) -> dict[str, Any]:
+    return {**CONFIG, "checkpoints": str(folder / "checkpoints"), **changes}
 
 
 def kept(folder: Path, party: str) -> list[int]:
@@ -60,13 +60,13 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 
 def disturbed(
-    place: Place, folder: Path, expected: dict[str, Tensor], kills: int, seed: int
+    place: Place, folder: Path, expected: dict[str, Tensor], kills: int, seed: int, **changes: Any
 ) -> None:
     """Kill a party at random moments, each time start again, and compare the model at the end."""
     rng = random.Random(seed)
     room.write(rows(), place, folder)
     for moment in sorted(rng.choices(range(1, BATCHES), k=kills)):
-        training = Training(place, folder, config(folder))
+        training = Training(place, folder, config(folder, **changes))
         victim = rng.choice(place.parties)
         wait_until(lambda last=moment, who=victim: max(kept(folder, who), default=0) >= last)
         time.sleep(rng.uniform(0, 0.5))
@@ -75,7 +75,7 @@ def disturbed(
         survivors = {code for party, code in codes.items() if party != victim}
         # The others go down with it by a named error, or all had finished before.
         assert survivors <= {0, 4}, [training.log(party) for party in place.parties]
-    training = Training(place, folder, config(folder))
+    training = Training(place, folder, config(folder, **changes))
     close(training.finish(LONG_S), expected)
     assert [e["event"] for e in training.events("bob", "resumed")] == ["resumed"]
     newest = [kept(folder, party) for party in place.parties]
@@ -83,9 +83,9 @@ def disturbed(
     assert all(numbers == newest[0] for numbers in newest)
 
 
-def undisturbed(place: Place, folder: Path) -> dict[str, Tensor]:
+def undisturbed(place: Place, folder: Path, **changes: Any) -> dict[str, Tensor]:
     room.write(rows(), place, folder)
-    return Training(place, folder, config(folder)).finish(LONG_S)
+    return Training(place, folder, config(folder, **changes)).finish(LONG_S)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -100,6 +100,15 @@ def test_a_killed_training_ends_with_the_model_of_an_undisturbed_one(
 ) -> None:
     expected = undisturbed(place, tmp_path / "undisturbed")
     disturbed(place, tmp_path / "disturbed", expected, kills=1, seed=1)
+
+
+def test_a_killed_linear_model_goes_on_in_the_middle_of_an_epoch(
+    pair: Place, tmp_path: Path
+) -> None:
+    """Its features are masked anew, and taken from the batch on that it had come to."""
+    changes = {"model": "logistic_regression", "batch_size": 2}
+    expected = undisturbed(pair, tmp_path / "undisturbed", **changes)
+    disturbed(pair, tmp_path / "disturbed", expected, kills=2, seed=2, **changes)
 
 
 @pytest.mark.slow
