@@ -41,6 +41,8 @@ from tallystick.runtime.links import Link
 from tallystick.runtime.listening import listen, prepared
 from tallystick.runtime.session import Session
 
+from tests.slow_net import Host
+
 NAMES = ("alice", "bob", "carol", "dave")
 DEALER = "notary"
 _forked = multiprocessing.get_context("forkserver")
@@ -55,6 +57,8 @@ class Place:
     parties: tuple[str, ...]
     doors: Mapping[str, int] = field(default_factory=dict)
     """Where a member listens that has a proxy at its address."""
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    """Where each member is, unless all are on this machine."""
 
     @property
     def consortium(self) -> Path:
@@ -66,8 +70,15 @@ class Place:
     def identity(self, name: str) -> Path:
         return self.folder / "identities" / name
 
+    def enter(self, name: str) -> None:
+        """Move this process to where a member is."""
+        if self.hosts:
+            self.hosts[name].enter()
+
     def listen(self, member: Member, **options: Any) -> socket.socket:
         """Open a member's port, or its back door if it has one."""
+        if self.hosts:
+            return listen(member, **options)
         port = self.doors.get(member.name, member.port)
         return listen(dataclasses.replace(member, address=f"127.0.0.1:{port}"), **options)
 
@@ -89,12 +100,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_place(folder: Path, parties: int = 2, *, proxied: Sequence[str] = ()) -> Place:
-    place = Place(folder, NAMES[:parties], {name: free_port() for name in proxied})
+def make_place(
+    folder: Path,
+    parties: int = 2,
+    *,
+    proxied: Sequence[str] = (),
+    hosts: Mapping[str, Host] | None = None,
+) -> Place:
+    place = Place(folder, NAMES[:parties], {name: free_port() for name in proxied}, hosts or {})
     members = [
         Member(
             name=name,
-            address=f"127.0.0.1:{free_port()}",
+            address=f"{hosts[name].address if hosts else '127.0.0.1'}:{free_port()}",
             certificate=keygen(name, place.identity(name)).read_text(),
         )
         for name in (*place.parties, DEALER)
@@ -141,6 +158,7 @@ def dealer(place: Place) -> Iterator["Process"]:
 
 
 def _dealer(place: Place) -> None:
+    place.enter(DEALER)
     sys.exit(serve(place.consortium, place.identity(DEALER)))
 
 
@@ -178,6 +196,7 @@ def _one_party(
 ) -> None:
     _begin(place)
     try:
+        place.enter(config.party)
         with Session.join(config, "test") as session:
             result = function(session, *arguments)
     except BaseException as error:

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tallystick.runtime.session import Session
 
 from tests.benchmarks.operations import OPERATIONS
 from tests.harness import DEALER, Place, Process, dealer, make_place, run_parties
+from tests.slow_net import Host
 
 DELAYS_S = (0.0, 0.0005, 0.005, 0.025)
 """One way; the time there and back is twice that."""
@@ -80,9 +81,11 @@ class SlowProxy:
 
 
 @contextmanager
-def slow_place(folder: Path, delay_s: float) -> Iterator[tuple[Place, Process]]:
+def slow_place(
+    folder: Path, delay_s: float, hosts: Mapping[str, Host] | None = None
+) -> Iterator[tuple[Place, Process]]:
     """Run a dealer, and a slow proxy at every address that somebody dials; none without a delay."""
-    place = make_place(folder, proxied=("alice", DEALER) if delay_s else ())
+    place = make_place(folder, proxied=("alice", DEALER) if delay_s else (), hosts=hosts)
     proxies = [SlowProxy(place, name, delay_s, BYTES_PER_S) for name in place.doors]
     try:
         with dealer(place) as served:

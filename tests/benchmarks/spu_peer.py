@@ -1,9 +1,13 @@
 """SPU's side of the training benchmark, for the venv that holds it: SEMI2K, two parties.
 
-They are threads with links in memory. Prints one line of JSON: seconds and CPU seconds by name.
+Without arguments they are threads with links in memory. With ``RANK HOST:PORT HOST:PORT`` this is
+one of them, and its peer is across a network. Prints one line of JSON: seconds and CPU seconds by
+name.
 """
 
 import json
+import pickle
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +22,15 @@ from jax.example_libraries import stax
 ROWS, FEATURES, CLASSES, ITERATIONS = 128, 100, 10, 20
 CONFIG = libspu.RuntimeConfig(libspu.ProtocolKind.SEMI2K, libspu.FieldType.FM64)
 IO = api.Io(2, CONFIG)
+
+
+def links(addresses):
+    """Describe who computes."""
+    desc = libspu.link.Desc()
+    desc.recv_timeout_ms = 600_000
+    for number, address in enumerate(addresses):
+        desc.add_party(str(number), address)
+    return desc
 
 
 def run(link, executable, shares):
@@ -42,9 +55,7 @@ class Threads:
 
     def __call__(self, executable, *inputs):
         """Run, and note what it cost."""
-        desc, shares = libspu.link.Desc(), shared(inputs)
-        for rank in range(2):
-            desc.add_party(str(rank), "here")
+        desc, shares = links(["here", "there"]), shared(inputs)
 
         def party(rank):
             return run(libspu.link.create_mem(desc, rank), executable, shares[rank])
@@ -52,6 +63,30 @@ class Threads:
         with ThreadPoolExecutor(2) as pool:
             self.spent, _ = pool.map(party, range(2))  # the CPU is the process's, so both's
         return executable.output_names
+
+    def end(self):
+        """Nothing is open."""
+
+
+class Party:
+    """One of them, and the other across a network."""
+
+    def __init__(self, rank, addresses):
+        self.link, self.rank = libspu.link.create_brpc(links(addresses), rank), rank
+
+    def __call__(self, executable, *inputs):
+        """Run, and note what it cost."""
+        if self.rank == 0:
+            shares, theirs = shared(inputs)
+            self.link.send(1, pickle.dumps(theirs))
+        else:
+            shares = pickle.loads(self.link.recv(0))  # noqa: S301 - from our other process
+        self.spent = run(self.link, executable, shares)
+        return executable.output_names
+
+    def end(self):
+        """Let what is sent arrive."""
+        self.link.stop_link()
 
 
 def cost(parties, function, *arguments, times=2):
@@ -86,7 +121,7 @@ def network(name):
 
 def main():
     """Measure and print."""
-    parties = Threads()
+    parties = Party(int(sys.argv[1]), sys.argv[2:]) if sys.argv[1:] else Threads()
     rng = np.random.default_rng(0)
     x = rng.standard_normal((ROWS * ITERATIONS, FEATURES)).astype(np.float32)
     y = (x[:, :1] > 0).astype(np.float32)
@@ -110,6 +145,7 @@ def main():
             parties, step, parameters, images, labels, times=2 if name == "a" else 1
         )
         found[f"network {name.upper()}, inference"] = cost(parties, apply, parameters, images)
+    parties.end()
     print(json.dumps(found))
 
 

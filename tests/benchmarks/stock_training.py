@@ -5,7 +5,7 @@ Nothing of ours is imported here: our engine adapts CrypTen in place.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,11 +23,12 @@ from tests.benchmarks.costs import (
     measure,
     together,
 )
+from tests.slow_net import Host
 
 
-def run() -> dict[str, Cost]:
-    """Measure CrypTen 0.4.1 over Gloo with its default provider: two processes."""
-    return together(pair.run(_party, timeout_s=1800))
+def run(hosts: Sequence[Host] = ()) -> dict[str, Cost]:
+    """Measure CrypTen 0.4.1 over Gloo with its default provider: two processes, here or apart."""
+    return together(pair.run(_party, timeout_s=1800, hosts=hosts))
 
 
 def _party(rank: int, rendezvous: str) -> dict[str, Cost]:

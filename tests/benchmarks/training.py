@@ -2,13 +2,15 @@
 
 One iteration of logistic regression, whose features are masked once before the first, and the
 networks A, B, C of TF-Encrypted's benchmark, a training step and an inference each, always 128
-rows; on this machine, or with a delay between the members. Gloo's connections cannot be led through
-a proxy: with a delay, CrypTen takes at least its time here, and the way there for each round that
-it counts itself.
+rows; on this machine, or on hosts of a slow network, where every side's own TCP meets the delay.
+Where such hosts cannot be made, ours alone is measured with a delay, through a proxy. Gloo's
+connections cannot be led through one: CrypTen takes at least its time here, and the way there for
+each round that it counts itself.
 
 SPU 0.9.5 pins an old numpy and runs in a venv of its own: ``.venv-peers/spu`` at the repository's
 root (``python -m venv .venv-peers/spu`` and ``.venv-peers/spu/bin/pip install spu==0.9.5``). Its
-networks have no BatchNorm, ours and CrypTen's have.
+networks have no BatchNorm, ours and CrypTen's have. Here its parties are threads with links in
+memory, on other hosts processes with its links over brpc, in plaintext.
 """
 
 import itertools
@@ -16,7 +18,8 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,15 +46,23 @@ from tests.benchmarks.costs import (
     together,
 )
 from tests.harness import run_parties
+from tests.slow_net import Host
 
 SPU = Path(__file__).parents[2] / ".venv-peers" / "spu" / "bin" / "python"
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
-def ours(delay_s: float = 0.0) -> dict[str, Cost]:
-    """Measure the product's path: two parties and a dealer of their own, so long apart one way."""
-    with tempfile.TemporaryDirectory() as folder, network.slow_place(Path(folder), delay_s) as far:
-        place, served = far
+def ours(hosts: Mapping[str, Host] | None = None, delay_s: float = 0.0) -> dict[str, Cost]:
+    """Measure the product's path: two parties and a dealer of their own.
+
+    Args:
+        hosts: where each is by name, unless all are on this machine.
+        delay_s: how late a proxy passes on what they send.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        network.slow_place(Path(folder), delay_s, hosts) as (place, served),
+    ):
         results = run_parties(place, _our_party, served._process.pid, timeout_s=1800)
     for outcome in results.values():
         if isinstance(outcome, BaseException):
@@ -114,11 +125,18 @@ def _our_party(session: Session, dealer_pid: int) -> dict[str, Cost]:
     return found
 
 
-def spu() -> dict[str, Cost] | None:
-    """Measure SPU in its own venv; None where there is none."""
+def spu(hosts: Sequence[Host] = ()) -> dict[str, Cost] | None:
+    """Measure SPU in its own venv, here or with each party on its host; None without the venv."""
     if not SPU.exists():
         return None
-    script = Path(__file__).with_name("spu_peer.py")
-    ended = subprocess.run([SPU, script], capture_output=True, text=True, check=True, timeout=1800)
-    found = json.loads(ended.stdout.splitlines()[-1])
-    return {name: Cost(seconds, cpu) for name, (seconds, cpu) in found.items()}
+    script: list[str] = [str(SPU), str(Path(__file__).with_name("spu_peer.py"))]
+    addresses = [f"{host.address}:7700" for host in hosts]
+    commands = [
+        ["nsenter", f"--net={host.namespace}", *script, str(rank), *addresses]
+        for rank, host in enumerate(hosts)
+    ] or [script]
+    run = partial(subprocess.run, capture_output=True, text=True, check=True, timeout=1800)
+    with ThreadPoolExecutor(len(commands)) as pool:
+        ended = list(pool.map(run, commands))
+    parties = [json.loads(party.stdout.splitlines()[-1]) for party in ended]
+    return together([{name: Cost(*spent) for name, spent in party.items()} for party in parties])
