@@ -12,7 +12,6 @@ from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.rehearsal import Cost
 from tallystick.train import estimate, losses
 from tallystick.train.configuration import AUTOMATIC, Config
-from tallystick.train.loop import PART_ROWS
 from tallystick.train.step import network_of
 
 
@@ -57,7 +56,7 @@ def of_job(
     loss = losses.OF_LINEAR.get(config.model, loss)
     network = network_of(config, rows.feature_shape, rows.label_width)
     parties = len(job.parties)
-    cost, peak_bytes = estimate.rehearse(config, parties, rows, loss, network, PART_ROWS)
+    cost, peak_bytes = estimate.rehearse(config, parties, rows, loss, network)
     return Outlook(
         cost=cost,
         peak_bytes=peak_bytes,

@@ -21,7 +21,7 @@ from tallystick.runtime.rehearsal import Cost, Rehearsal, Stretch, of_loop
 from tallystick.train import losses, optimisers, validation
 from tallystick.train.configuration import Config
 from tallystick.train.health import range_bit
-from tallystick.train.learner import Learner, Part
+from tallystick.train.learner import Learner, Part, part_rows
 from tallystick.train.linear import LinearLearner
 from tallystick.train.network import NetworkLearner
 
@@ -45,7 +45,7 @@ class Rows:
 
 
 def rehearse(
-    config: Config, parties: int, rows: Rows, loss_name: str, network: Any, part_rows: int
+    config: Config, parties: int, rows: Rows, loss_name: str, network: Any
 ) -> tuple[Cost, int]:
     """Return the cost of the whole training, and the memory that its process will need, in bytes.
 
@@ -55,7 +55,6 @@ def rehearse(
         rows: what is public of the shares.
         loss_name: what is made small.
         network: graph and initial parameters; None for a linear model.
-        part_rows: rows whose loss is computed at once.
     """
     before_bytes = peak_bytes()
     full, rest = divmod(rows.train, config.batch_size)
@@ -68,7 +67,8 @@ def rehearse(
             learner = NetworkLearner(engine, loss, *network)
         optimiser = optimisers.make(engine, config.rule(), learner.penalised_P)
         engine.take()
-        room = max(min(rows.train, part_rows), min(rows.train, config.batch_size))
+        at_once = min(rows.train, part_rows(rows.feature_shape))
+        room = max(at_once, min(rows.train, config.batch_size))
         read = partial(_noughts, rows.feature_shape)
         table = learner.table(room, read, None)
         watched = rows.validation if config.watch != "none" else 0
@@ -89,9 +89,8 @@ def rehearse(
                     )
 
                 epoch.append(_rehearsed(engine, descend, times))
-        some = min(rows.train, part_rows)
-        engine.open(learner.loss([part(some)], some), [0])
-        epoch.append(engine.take(rows.train / some if network is None else 1))
+        engine.open(learner.loss([part(at_once)], at_once), [0])
+        epoch.append(engine.take(rows.train / at_once if network is None else 1))
         engine.open(range_bit(engine, learner.weights_P), [0])
         epoch.append(engine.take())
         if config.watch != "none":

@@ -2,7 +2,8 @@
 
 # B = rows of a batch, P = parameters.
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,13 @@ from tallystick.runtime.protocols.kept import Read
 
 Part = tuple[Any, Secret]
 """Features, as a learner's table gives them, and label of some rows."""
+_PART_ROWS = 1 << 14
+_PART_VALUES = 1 << 24
+
+
+def part_rows(feature_shape: Sequence[int]) -> int:
+    """Return how many rows are measured together: as many as memory holds easily."""
+    return max(1, min(_PART_ROWS, _PART_VALUES // max(1, math.prod(feature_shape))))
 
 
 class Table(Protocol):

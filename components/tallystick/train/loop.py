@@ -20,12 +20,10 @@ from tallystick.runtime.session import Session
 from tallystick.tables import shares, split
 from tallystick.train import health, validation
 from tallystick.train.configuration import Config
-from tallystick.train.learner import Learner, Part, Table
+from tallystick.train.learner import Learner, Part, Table, part_rows
 from tallystick.train.losses import Loss
 from tallystick.train.optimisers import Optimiser
 
-PART_ROWS = 16_384
-"""Rows whose loss is computed at once."""
 _SAY_EVERY_S = 2.0
 
 
@@ -52,10 +50,12 @@ class _Rows:
     positions: NDArray[np.int64]
     """Among all rows of the shares."""
     table: Table
+    at_once: int
+    """So many are measured together."""
 
     def parts(self) -> list[Selection]:
         """Return all of them, as many together as are computed at once."""
-        return whole(len(self.positions), PART_ROWS)
+        return whole(len(self.positions), self.at_once)
 
     def named(self, taken: Sequence[Selection]) -> Iterator[tuple[int, Selection]]:
         """Name rows of a masked table."""
@@ -137,7 +137,8 @@ class Loop:
             return self._data.features(rows[selection.positions()])
 
         folder = self._config.trained.parent
-        return _Rows(rows, self.learner.table(len(rows), read, folder))
+        at_once = part_rows(self._data.manifest.joint["feature_shape"])
+        return _Rows(rows, self.learner.table(len(rows), read, folder), at_once)
 
     def _coming(self, epoch: int, batch: int) -> Iterator[tuple[int, Selection]]:
         """Say what the epochs from here on will take of masked tables, as they do take it."""

@@ -25,7 +25,7 @@ from tallystick.train.completion import Completion
 from tallystick.train.configuration import AUTOMATIC, Config
 from tallystick.train.learner import Learner
 from tallystick.train.linear import LinearLearner
-from tallystick.train.loop import PART_ROWS, Loop
+from tallystick.train.loop import Loop
 from tallystick.train.network import NetworkLearner
 
 Network = tuple[Graph, dict[str, Tensor]]
@@ -164,7 +164,7 @@ def _expected(
         feature_shape=tuple(data.manifest.joint["feature_shape"]),
         label_width=outputs,
     )
-    cost, peak_bytes = estimate.rehearse(config, parties, rows, loss_name, network, PART_ROWS)
+    cost, peak_bytes = estimate.rehearse(config, parties, rows, loss_name, network)
     expected = {**dataclasses.asdict(cost), "peak_bytes": float(peak_bytes)}
     events.emit("estimate", **expected)
     return expected
