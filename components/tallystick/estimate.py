@@ -54,6 +54,11 @@ def of_job(
     config = _config(job)
     loss = losses.FITTING[kind][0] if config.loss == AUTOMATIC else config.loss
     loss = losses.OF_LINEAR.get(config.model, loss)
+    if config.watch != "none" and not rows.validation:
+        raise ConfigError(
+            f"the job watches the {config.watch} of validation rows; say with --validation-rows "
+            "how many there are"
+        )
     network = network_of(config, rows.feature_shape, rows.label_width)
     parties = len(job.parties)
     cost, peak_bytes = estimate.rehearse(config, parties, rows, loss, network)

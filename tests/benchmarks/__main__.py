@@ -77,7 +77,7 @@ def network_table() -> Table:
 def training_tables() -> Group:
     """Measure iterations, training steps and inferences of all sides, here and far apart."""
     theirs, mine, spu = stock_training.run(), training.ours(), training.spu() or {}
-    near = _near(theirs, mine, spu)
+    near = _near(theirs, mine, spu, training.spu_in_memory() or {})
     with ExitStack() as opened:
         try:
             hosts = opened.enter_context(slow_net((*NAMES[:2], DEALER), FAR_S))
@@ -104,22 +104,19 @@ def _far(theirs: Costs, mine: Costs, spu: Costs, note: str | None) -> Table:
     return table
 
 
-def _near(theirs: Costs, mine: Costs, spu: Costs) -> Table:
-    table = Table(Column("128 rows, ms", no_wrap=True), "stock", "CPU", "spu", "ours", "CPU")
-    for name in ("ratio", "of CPU", "rounds"):
+def _near(theirs: Costs, mine: Costs, spu: Costs, in_memory: Costs) -> Table:
+    table = Table(Column("128 rows, ms", no_wrap=True), "ours", "stock", "spu", "spu in memory")
+    for name in ("ours/stock", "ours/spu", "CPU, ours", "stock", "spu", "our rounds"):
         table.add_column(name)
     for name in costs.names():
-        a, b = theirs[name], mine[name]
+        sides = [side.get(name) for side in (mine, theirs, spu, in_memory)]
+        first = mine[name]
         table.add_row(
             name,
-            f"{a.seconds * 1e3:.0f}",
-            f"{a.cpu_seconds * 1e3:.0f}",
-            f"{spu[name].seconds * 1e3:.0f}" if name in spu else "",
-            f"{b.seconds * 1e3:.0f}",
-            f"{b.cpu_seconds * 1e3:.0f}",
-            f"{b.seconds / a.seconds:.2f}",
-            f"{b.cpu_seconds / a.cpu_seconds:.2f}",
-            f"{b.rounds:.0f}",
+            *(f"{side.seconds * 1e3:.0f}" if side else "" for side in sides),
+            *(f"{first.seconds / side.seconds:.2f}" if side else "" for side in sides[1:3]),
+            *(f"{side.cpu_seconds * 1e3:.0f}" if side else "" for side in sides[:3]),
+            f"{first.rounds:.0f}",
         )
     return table
 

@@ -9,8 +9,9 @@ each round that it counts itself.
 
 SPU 0.9.5 pins an old numpy and runs in a venv of its own: ``.venv-peers/spu`` at the repository's
 root (``python -m venv .venv-peers/spu`` and ``.venv-peers/spu/bin/pip install spu==0.9.5``). Its
-networks have no BatchNorm, ours and CrypTen's have. Here its parties are threads with links in
-memory, on other hosts processes with its links over brpc, in plaintext.
+networks have no BatchNorm, ours and CrypTen's have. Its parties are processes as all others are,
+with its own links over brpc, in plaintext; beside that, threads of one process with links in
+memory, which is the least that its computation takes.
 """
 
 import itertools
@@ -45,10 +46,11 @@ from tests.benchmarks.costs import (
     measure,
     together,
 )
-from tests.harness import run_parties
+from tests.harness import free_port, run_parties
 from tests.slow_net import Host
 
 SPU = Path(__file__).parents[2] / ".venv-peers" / "spu" / "bin" / "python"
+_SCRIPT = [str(SPU), str(Path(__file__).with_name("spu_peer.py"))]
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -126,17 +128,30 @@ def _our_party(session: Session, dealer_pid: int) -> dict[str, Cost]:
 
 
 def spu(hosts: Sequence[Host] = ()) -> dict[str, Cost] | None:
-    """Measure SPU in its own venv, here or with each party on its host; None without the venv."""
+    """Measure SPU in its own venv, a process for each party; None without the venv.
+
+    Args:
+        hosts: where each party is, unless both are on this machine.
+    """
     if not SPU.exists():
         return None
-    script: list[str] = [str(SPU), str(Path(__file__).with_name("spu_peer.py"))]
     addresses = [f"{host.address}:7700" for host in hosts]
-    commands = [
-        ["nsenter", f"--net={host.namespace}", *script, str(rank), *addresses]
-        for rank, host in enumerate(hosts)
-    ] or [script]
-    run = partial(subprocess.run, capture_output=True, text=True, check=True, timeout=1800)
-    with ThreadPoolExecutor(len(commands)) as pool:
-        ended = list(pool.map(run, commands))
-    parties = [json.loads(party.stdout.splitlines()[-1]) for party in ended]
-    return together([{name: Cost(*spent) for name, spent in party.items()} for party in parties])
+    addresses = addresses or [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    entering = [["nsenter", f"--net={host.namespace}"] for host in hosts] or [[], []]
+    with ThreadPoolExecutor(2) as pool:
+        begun = [
+            pool.submit(_peer, [*entering[rank], *_SCRIPT, str(rank), *addresses])
+            for rank in range(2)
+        ]
+        return together([party.result() for party in begun])
+
+
+def spu_in_memory() -> dict[str, Cost] | None:
+    """Measure SPU with both parties in one process, which send each other pointers."""
+    return _peer(_SCRIPT) if SPU.exists() else None
+
+
+def _peer(command: list[str]) -> dict[str, Cost]:
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1800)
+    found = json.loads(ended.stdout.splitlines()[-1])
+    return {name: Cost(*spent) for name, spent in found.items()}

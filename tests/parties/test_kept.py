@@ -1,9 +1,14 @@
 """Tables that are masked once: the same products as ever, and hardly a byte for them."""
 
+import errno
+import io
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from tallystick.runtime.errors import DataError
 from tallystick.runtime.frames import HEADER
 from tallystick.runtime.protocols.kept import Kept
 from tallystick.runtime.protocols.layers import Linear
@@ -15,7 +20,14 @@ from tests.harness import Place, run_parties
 ROWS, FEATURES, BATCH, EPOCHS = 203, 40, 32, 4
 
 
-def _multiply(session: Any, folder: Path, lie: bool) -> tuple[float, list[int], int]:
+class _Full(io.BytesIO):
+    def write(self, content: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _multiply(session: Any, folder: Path, fault: str) -> tuple[float, list[int], int]:
+    if fault == "a full disk":
+        tempfile.TemporaryFile = lambda **_: _Full()  # type: ignore[assignment]
     engine, context = session.engine, session.engine.context
     torch.manual_seed(5)
     x_NF = torch.randn(ROWS, FEATURES, dtype=torch.float64)
@@ -27,11 +39,11 @@ def _multiply(session: Any, folder: Path, lie: bool) -> tuple[float, list[int], 
         return share_NF[rows.positions()]
 
     before = session.mesh.traffic()["sent_bytes"]
-    table = Kept.keep(context, (ROWS, FEATURES), read, folder / str(session.rank))
+    table = Kept.make(context, (ROWS, FEATURES), read, folder / str(session.rank))
     once = session.mesh.traffic()["sent_bytes"] - before
     epochs = [split.batches(ROWS, BATCH, 1, epoch) for epoch in range(EPOCHS)]
     context.foretell([(table.number, batch) for batches in epochs for batch in batches])
-    if lie:
+    if fault == "other rows":
         epochs[1] = epochs[0]
     worst, sent = 0.0, []
     for batches in epochs:
@@ -52,7 +64,7 @@ def _multiply(session: Any, folder: Path, lie: bool) -> tuple[float, list[int], 
 def test_a_table_is_opened_once_and_multiplied_as_often_as_one_likes(
     place: Place, tmp_path: Path
 ) -> None:
-    results = run_parties(place, _multiply, tmp_path, False)
+    results = run_parties(place, _multiply, tmp_path, "")
     for worst, sent, once in results.values():
         assert worst < FEATURES * 2.0**-15
         peers = len(place.parties) - 1
@@ -64,7 +76,16 @@ def test_a_table_is_opened_once_and_multiplied_as_often_as_one_likes(
 
 
 def test_rows_that_were_not_foretold_are_refused(pair: Place, tmp_path: Path) -> None:
-    results = run_parties(pair, _multiply, tmp_path, True)
+    results = run_parties(pair, _multiply, tmp_path, "other rows")
     for outcome in results.values():
         assert isinstance(outcome, ValueError)
         assert "foretold" in str(outcome)
+
+
+def test_a_full_disk_is_an_error_that_says_what_is_missing(pair: Place, tmp_path: Path) -> None:
+    results = run_parties(pair, _multiply, tmp_path, "a full disk")
+    # Whoever hears of the other's error first ends with that one.
+    assert any(isinstance(outcome, DataError) for outcome in results.values())
+    for outcome in results.values():
+        assert "0 MB of masked features" in str(outcome)
+        assert "storage" in str(outcome)

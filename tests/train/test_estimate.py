@@ -58,7 +58,7 @@ def test_what_is_asked_in_vain_takes_the_dealer_its_own_time() -> None:
         for values, repeated, times in ((10, 1, 150), (100_000, 5, 1)):
             for _ in range(repeated):
                 truncation.truncate(engine.context, torch.zeros(values, dtype=torch.int64), 8)
-            stretches.append(_in_a_second_each(engine.take(times)))
+            stretches.append(_in_a_second_each(engine.spent(times)))
     needed = sum(turns * stretch.times * len(stretch.steps) for stretch in stretches)
     needed_bytes = sum(turns * stretch.times * stretch.cost.dealer_bytes for stretch in stretches)
     cost = of_loop(stretches, turns)

@@ -255,6 +255,32 @@ def test_a_malformed_name_is_refused(content: Any) -> None:
         requests.decode_name(content)
 
 
+def test_any_name_is_read_or_refused(fuzz: int) -> None:
+    rng = random.Random(4 * fuzz)
+    numbers = (0, 1, 5, 9, -1, 1 << 24, 1 << 27, 1 << 40, 1 << 70, True, None, 2.0)
+
+    def name() -> Any:
+        if rng.random() < 0.2:
+            return rng.choice(numbers)
+        key = rng.choice(("", "0" * 32, orders.key("test", 1), "0" * 31, "g" * 32, "A" * 32))
+        return [rng.choice(numbers), rng.choice(numbers), key, *rng.choices(numbers, k=2)]
+
+    outcomes: Counter[bool] = Counter()
+    for _ in range(20_000 * fuzz):
+        content = [name() for _ in range(rng.randrange(1, 4))]
+        try:
+            names = requests.decode_names(content)
+        except ProtocolViolation:
+            outcomes[False] += 1
+            continue
+        outcomes[True] += 1
+        assert [requests.encode_name(name) for name in names] == content
+        taken = [name.rows for name in names if isinstance(name, Taken)]
+        assert all(0 <= rows.begin < rows.begin + rows.count <= rows.table_rows for rows in taken)
+        assert sum(rows.table_rows for rows in {rows.key: rows for rows in taken}.values()) <= 2**32
+    assert min(outcomes.values()) > 100 * fuzz
+
+
 @pytest.mark.parametrize("shape", [(3,), (0,), (7, 2), (0, 4)])
 def test_rows_of_a_mask_in_a_shape_that_does_not_fit_are_refused(shape: tuple[int, ...]) -> None:
     rows = source(new_key(), Taken(0, 5, Selection(9, "", 2, 4)))

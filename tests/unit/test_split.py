@@ -86,3 +86,10 @@ def test_each_epoch_is_shuffled_anew() -> None:
 def test_batches_and_split_use_other_coins() -> None:
     first, second = (orders.order(100, orders.key(purpose, 1)) for purpose in "ab")
     assert (first != second).any()
+
+
+def test_orders_that_are_read_by_turns_are_those_that_are_drawn_anew() -> None:
+    keys = ["", *(orders.key("test", number) for number in range(4))]
+    for key in keys * 2:
+        whole = np.concatenate([piece.positions() for piece in orders.pieces(100, 7, key)])
+        assert (whole == orders.order(100, key)).all()

@@ -7,8 +7,8 @@ not differ by a NumPy version.
 """
 
 import hashlib
+import threading
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 NATURAL = ""
 """The key of the order in which rows stand."""
 MAX_ROWS = 1 << 26
-"""The most rows that an order may have: seconds of one core to sort."""
+"""The most rows that an order may have: it takes one core some ten seconds to sort so many."""
+_MAX_TABLE_ROWS = 1 << 32
+_REMEMBERED = 2
+"""Orders that are read batch by batch: that of this epoch, and of the next."""
 
 
 def key(purpose: str, seed: int) -> str:
@@ -33,10 +36,22 @@ def order(rows: int, key: str) -> NDArray[np.int64]:
     return result
 
 
-@lru_cache(maxsize=16)
-def _remembered(rows: int, key: str) -> NDArray[np.uint32]:
-    """Return an order that is read batch by batch; a dealer does so in several sessions."""
-    return order(rows, key).astype(np.uint32)
+class _Memory(threading.local):
+    """What each thread remembers; a dealer has one for each session, and forgets it with that."""
+
+    def __init__(self) -> None:
+        self._orders: dict[tuple[int, str], NDArray[np.uint32]] = {}
+
+    def order(self, rows: int, key: str) -> NDArray[np.uint32]:
+        found = self._orders.get((rows, key))
+        if found is None:
+            while len(self._orders) >= _REMEMBERED:
+                del self._orders[next(iter(self._orders))]
+            found = self._orders[rows, key] = order(rows, key).astype(np.uint32)
+        return found
+
+
+_memory = _Memory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +69,21 @@ class Selection:
         end = self.begin + self.count
         if self.key == NATURAL:
             return np.arange(self.begin, end)
-        return _remembered(self.table_rows, self.key)[self.begin : end].astype(np.int64)
+        return _memory.order(self.table_rows, self.key)[self.begin : end].astype(np.int64)
 
     @property
     def valid(self) -> bool:
         """Whether there are such rows."""
-        known = self.key == NATURAL or (
-            len(self.key) == 32 and all(digit in "0123456789abcdef" for digit in self.key)
-        )
-        fits = 0 <= self.begin and 0 < self.count and self.begin + self.count <= self.table_rows
-        return known and fits and self.table_rows <= MAX_ROWS
+        if self.key == NATURAL:
+            known = self.table_rows <= _MAX_TABLE_ROWS
+        else:
+            digits = len(self.key) == 32 and all(digit in "0123456789abcdef" for digit in self.key)
+            known = digits and self.table_rows <= MAX_ROWS
+        return known and 0 <= self.begin and 0 < self.count <= self.table_rows - self.begin
 
 
-def whole(rows: int, at_once: int) -> list[Selection]:
-    """Cut all rows, as they stand, into pieces of at most so many."""
+def pieces(rows: int, at_once: int, key: str = NATURAL) -> list[Selection]:
+    """Cut all rows, in some order, into pieces of at most so many."""
     return [
-        Selection(rows, NATURAL, begin, min(at_once, rows - begin))
-        for begin in range(0, rows, at_once)
+        Selection(rows, key, begin, min(at_once, rows - begin)) for begin in range(0, rows, at_once)
     ]

@@ -105,6 +105,7 @@ class Rehearsal(Engine):
             reserve=self._reserve,
             take=self._take,
             foretell=lambda coming: None,
+            attend=lambda: None,
             open_sums=self._opened,
             open_xors=self._opened,
         )
@@ -122,7 +123,7 @@ class Rehearsal(Engine):
         self._world.__exit__(None, None, None)
         torch.set_num_threads(self._threads)
 
-    def take(self, times: float = 1) -> Stretch:
+    def spent(self, times: float = 1) -> Stretch:
         """Return what was computed since the beginning, or since this was last asked."""
         cost, steps = self._cost, self._steps
         dealt_s = self._dealt_s

@@ -136,11 +136,7 @@ def batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[orders.Se
         seed: agreed by the parties.
         epoch: counted from 0.
     """
-    key = orders.key(f"batches of epoch {epoch}", seed)
-    return [
-        orders.Selection(rows, key, begin, min(batch_size, rows - begin))
-        for begin in range(0, rows, batch_size)
-    ]
+    return orders.pieces(rows, batch_size, orders.key(f"batches of epoch {epoch}", seed))
 
 
 def positions(rows: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

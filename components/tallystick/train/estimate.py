@@ -6,6 +6,7 @@ machine's, and the network adds the way there for each round, there and back for
 dealer, and the bytes at the bandwidth. Here, all share the processors of this machine.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -66,13 +67,13 @@ def rehearse(
         else:
             learner = NetworkLearner(engine, loss, *network)
         optimiser = optimisers.make(engine, config.rule(), learner.penalised_P)
-        engine.take()
+        engine.spent()
         at_once = min(rows.train, part_rows(rows.feature_shape))
         room = max(at_once, min(rows.train, config.batch_size))
         read = partial(_noughts, rows.feature_shape)
         table = learner.table(room, read, None)
         watched = rows.validation if config.watch != "none" else 0
-        once = engine.take((rows.train + watched) / room)
+        once = engine.spent((rows.train + watched) / room)
 
         def part(count: int) -> Part:
             taken = Selection(room, NATURAL, 0, count)
@@ -90,18 +91,19 @@ def rehearse(
 
                 epoch.append(_rehearsed(engine, descend, times))
         engine.open(learner.loss([part(at_once)], at_once), [0])
-        epoch.append(engine.take(rows.train / at_once if network is None else 1))
+        epoch.append(engine.spent(rows.train / at_once if network is None else 1))
         engine.open(range_bit(engine, learner.weights_P), [0])
-        epoch.append(engine.take())
+        epoch.append(engine.spent())
         if config.watch != "none":
             some = min(rows.validation, room)
             parts = [part(some)]
             engine.open(validation.mean(engine, config.watch, loss, learner, parts), [0])
-            epoch.append(engine.take(rows.validation / some))
+            epoch.append(engine.spent(rows.validation / some))
     cost = of_loop(epoch, config.epochs).plus(once.cost, once.times)
-    data_bytes = (rows.train + rows.validation) * 8 * torch.Size(rows.feature_shape).numel()
-    if table.number is not None:
-        data_bytes *= 2  # the shares, and what is opened of them
+    row_bytes = 8 * math.prod(rows.feature_shape)
+    data_bytes = (rows.train + rows.validation) * row_bytes
+    if table.number is not None:  # what is opened of them too; the rehearsal held some of it
+        data_bytes += max(0, rows.train + watched - room) * row_bytes
     ahead_bytes = min(MAX_AHEAD_BYTES, cost.dealer_bytes / config.epochs)
     computing_bytes = peak_bytes() - before_bytes
     return cost, round(PROCESS_BYTES + data_bytes + ahead_bytes + computing_bytes)
@@ -130,16 +132,16 @@ def seconds_here(cost: Cost, parties: int, processors: int) -> float:
 
 def _rehearsed(engine: Rehearsal, work: Callable[[], None], times: float) -> Stretch:
     """Rehearse some work: once, and where that was short again, for the first time is slow."""
-    engine.take()
+    engine.spent()
     work()
-    cold = engine.take(times)
+    cold = engine.spent(times)
     spent_s = cold.cost.compute_s + cold.cost.dealer_s
     again = round(_WARM_S / spent_s)
     if not again:
         return cold
     for _ in range(again):
         work()
-    warm = engine.take()
+    warm = engine.spent()
     return Stretch(
         cost=Cost().plus(warm.cost, 1 / again),
         steps=cold.steps,

@@ -5,9 +5,9 @@ X stands in it as it comes from the shares, so nothing about a graph is needed.
 
 X does not change, so all of it is masked and opened once, before the first batch
 (runtime/protocols/kept.py); a batch, or the rows that a loss is computed of, takes its rows of
-that. An iteration opens the weights and the slope alone. With 128 rows of 100 features the parties
-send each other an eighth of what they would; the number of rounds is the same, for the weights are
-masked in the round in which the batch would be.
+that, and opens nothing of them any more. With 128 rows of 100 features the parties send each other
+an eighth of what they would; the number of rounds is the same, for the weights are masked in the
+round in which the batch would be.
 """
 
 # B = rows in a batch, F = features.
@@ -56,7 +56,9 @@ class LinearLearner:
             return torch.cat([flat_BF, ones_B1.share], dim=1)
 
         size = rows, len(self.penalised_P)
-        return Kept.keep(self._engine.context, size, with_ones, folder)
+        table = Kept.make(self._engine.context, size, with_ones, folder)
+        progress.end()
+        return table
 
     def gradient(self, features: Masked, label: Secret, coins: Coins) -> Secret:  # noqa: D102
         engine = self._engine

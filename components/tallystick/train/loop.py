@@ -15,7 +15,7 @@ from tallystick import tracking
 from tallystick.models.checkpoints import Checkpoint, Checkpoints
 from tallystick.models.coins import Coins
 from tallystick.runtime import events
-from tallystick.runtime.orders import Selection, whole
+from tallystick.runtime.orders import Selection, pieces
 from tallystick.runtime.session import Session
 from tallystick.tables import shares, split
 from tallystick.train import health, validation
@@ -55,7 +55,7 @@ class _Rows:
 
     def parts(self) -> list[Selection]:
         """Return all of them, as many together as are computed at once."""
-        return whole(len(self.positions), self.at_once)
+        return pieces(len(self.positions), self.at_once)
 
     def named(self, taken: Sequence[Selection]) -> Iterator[tuple[int, Selection]]:
         """Name rows of a masked table."""

@@ -18,6 +18,7 @@ from tallystick.runtime import events, life
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.errors import ConfigError, PeerTimeout
 from tallystick.runtime.manifest import Manifest
+from tallystick.runtime.orders import MAX_ROWS
 from tallystick.runtime.session import Session
 from tallystick.tables import shares
 from tallystick.train import estimate, losses, optimisers, warm
@@ -58,6 +59,11 @@ def _together(config: Config, data: shares.Shares, completion: Completion) -> di
     joint = data.manifest.joint
     outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
     network = network_of(config, tuple(joint["feature_shape"]), outputs)
+    if network is None and len(data.train_rows) > MAX_ROWS:
+        raise ConfigError(
+            f"a linear model is trained on {MAX_ROWS:,} rows at most, not on "
+            f"{len(data.train_rows):,}; let encode set some aside"
+        )
     start = warm.read(config, data, None if network is None else network[0])
     expected = _expected(config, data, loss_name, network, outputs)
     if network is not None:

@@ -54,6 +54,7 @@ class DealerClient:
         self._number = 0
         self._masks = 0
         self._takes = Takes()
+        self._requests: dict[Correlation, Correlation] = {}
         self._kinds: dict[Correlation, int] = {}
         self._foresight = Foresight(self._takes.get)
         self._under_way: deque[_Asked] = deque()
@@ -85,8 +86,7 @@ class DealerClient:
             request: what is asked for.
             operands: the masks of its operands, each of as many elements as the request says.
         """
-        if request not in self._kinds:
-            request.check()
+        request = self._known(request)
         names = tuple(mask.name for mask in operands)
         if not self._foresight.needs(request, names, Count(self._masks, self._takes.count)):
             self._under_way = self._ask([(request, names)])
@@ -99,6 +99,14 @@ class DealerClient:
         if not all(receipt.done for receipt in asked.receipts):
             self._mesh.wait(asked.receipts, counted=False)
         return masks + asked.derived
+
+    def _known(self, request: Correlation) -> Correlation:
+        """Return the equal request that was checked, and has its sizes computed."""
+        found = self._requests.get(request)
+        if found is None:
+            request.check()
+            found = self._requests[request] = request
+        return found
 
     def _ask(self, requests: Sequence[Wanted]) -> deque[_Asked]:
         """Number the requests; as P0 send them and be ready for what comes."""

@@ -12,7 +12,7 @@ the session starts); request number t of a session draws from stream t of each k
 
 So only P0 waits for the dealer, and only derived values travel. Both sides compute from the same
 class here, so what is drawn and in which order is written once. The dealer learns the requests:
-kinds and shapes.
+kinds, shapes, and which rows of a masked table are taken together.
 
 A value that goes into several operations is masked and opened once. Such a mask is drawn from a
 stream of its own, number :data:`MASKS` + n, without a word to the dealer; the requests that build
@@ -20,7 +20,7 @@ on it name n, and the dealer draws the mask again. The dealer keeps nothing.
 
 So it is with a table that is masked and opened once, and read some rows at a time for as long as a
 training lasts: a :class:`Taken` mask is some rows of a mask of such a number. The rows are named by
-a public order (runtime/orders.py), which the dealer puts in order for itself.
+a public order (runtime/orders.py), which the dealer sorts for itself and keeps while it is read.
 Adversary: semi-honest, and the dealer colludes with no party.
 
 Source: Beaver, "Efficient Multiparty Protocols Using Circuit Randomization", CRYPTO 1991; with a
@@ -94,7 +94,7 @@ class Taken:
     """Some rows of a mask of a whole table."""
 
     number: int
-    """Counted from the first that was taken of any table."""
+    """Counted from the first that was taken of any table; the parties' own, the dealer has none."""
     table: int
     """The number of the whole mask's stream."""
     rows: Selection

@@ -1,6 +1,6 @@
 """Requests as they come over a link: the closed list, each field checked before it is used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -68,6 +68,18 @@ def decode_name(content: Any) -> Name:
             if rows.valid:
                 return Taken(0, table, rows)
     raise ProtocolViolation("a mask of no proper name reached the dealer")
+
+
+def decode_names(contents: Sequence[Any]) -> list[Name]:
+    """Read the names of a request's operands.
+
+    Raises:
+        ProtocolViolation: one is none, or there are more orders to sort than a request needs.
+    """
+    names = [decode_name(content) for content in contents]
+    if len({(n.rows.table_rows, n.rows.key) for n in names if isinstance(n, Taken)}) > 1:
+        raise ProtocolViolation("a request that takes rows in several orders is not served")
+    return names
 
 
 def _whole(value: Any) -> int:

@@ -1,8 +1,9 @@
 """The dealer's service: many sessions at once, each in a thread of its own with keys of its own.
 
 It keeps nothing on disk. What it learns: who takes part in which session and step, kinds and
-shapes of the requests, and for aided PSI the pseudonyms (keyed hashes under a key that it never
-sees), hence how many ids each party has and how many match.
+shapes of the requests, which rows of a masked table are taken together, and for aided PSI the
+pseudonyms (keyed hashes under a key that it never sees), hence how many ids each party has and how
+many match.
 """
 
 import socket
@@ -19,7 +20,7 @@ from tallystick.runtime import events, probe
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.dealer.correlations import Correlation, Name, deal, source
 from tallystick.runtime.dealer.matchmaker import Matchmaker
-from tallystick.runtime.dealer.requests import decode, decode_name
+from tallystick.runtime.dealer.requests import decode, decode_names
 from tallystick.runtime.errors import (
     PeerError,
     PeerLost,
@@ -266,7 +267,7 @@ class DealerSession:
             case [described, *names]:
                 request = self._described(described)
                 if len(names) == len(request.operands):
-                    return request, [decode_name(name) for name in names]
+                    return request, decode_names(names)
         raise ProtocolViolation("a malformed request reached the dealer")
 
     def _described(self, content: Any) -> Correlation:

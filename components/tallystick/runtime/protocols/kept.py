@@ -16,8 +16,10 @@ Source: Mohassel and Zhang, "SecureML", S&P 2017, section IV-C.
 
 # N = rows, F = values of a row.
 
+import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +28,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tallystick.runtime.orders import Selection, whole
+from tallystick.runtime.errors import DataError
+from tallystick.runtime.orders import Selection, pieces
 from tallystick.runtime.protocols.context import Context
 from tallystick.runtime.protocols.products import Masked
 
@@ -50,7 +53,7 @@ class Kept:
         self.number = number
 
     @classmethod
-    def keep(
+    def make(
         cls, context: Context, size: tuple[int, int], read: Read, folder: Path | None = None
     ) -> Self:
         """Mask and open a table.
@@ -61,14 +64,22 @@ class Kept:
             read: gives this party's share of some rows, [n, F]; it is asked for each row once.
             folder: where e lies in a file without a name, mapped to memory; None for in memory. It
                 says nothing, for no mask is ever written.
+
+        Raises:
+            DataError: the folder has no room for it.
         """
         rows, width = size
-        number, opened_NF = context.reserve(), _room(rows, width, folder)
-        for piece in whole(rows, max(1, PIECE_BYTES // (8 * width))):
-            mask = context.take(number, piece, width)
-            opened = context.open_sum(read(piece) - mask.share)
-            opened_NF[piece.begin : piece.begin + piece.count] = opened.numpy()
-        return cls(context, number, opened_NF)
+        number = context.reserve()
+
+        def opened() -> Iterator[NDArray[np.int64]]:
+            for piece in pieces(rows, max(1, PIECE_BYTES // (8 * width))):
+                mask = context.take(number, piece, width)
+                yield context.open_sum(read(piece) - mask.share).numpy()
+                context.attend()
+
+        if folder is None or not rows * width:
+            return cls(context, number, np.concatenate([np.empty((0, width), np.int64), *opened()]))
+        return cls(context, number, _mapped(opened(), size, folder))
 
     def take(self, rows: Selection) -> Masked:
         """Return some rows, fit for any number of products: [rows.count, F]."""
@@ -77,9 +88,27 @@ class Kept:
         return Masked(mask, opened, mask.share)
 
 
-def _room(rows: int, width: int, folder: Path | None) -> NDArray[np.int64]:
-    if folder is None or not rows * width:
-        return np.empty((rows, width), dtype=np.int64)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return np.memmap(file, dtype=np.int64, mode="w+", shape=(rows, width))
+def _mapped(
+    parts: Iterable[NDArray[np.int64]], size: tuple[int, int], folder: Path
+) -> NDArray[np.int64]:
+    with _storing(size):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=folder)
+    with file:
+        for part in parts:
+            with _storing(size):
+                file.write(part.data)
+        with _storing(size):
+            file.flush()
+            return np.memmap(file, dtype=np.int64, mode="r", shape=size)
+
+
+@contextmanager
+def _storing(size: tuple[int, int]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the {8 * math.prod(size) / 1e6:.0f} MB of masked features cannot be kept beside the "
+            f"step's outputs ({error.strerror}); give this party's step more storage"
+        ) from None
