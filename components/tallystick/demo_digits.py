@@ -4,6 +4,8 @@ The upper half of each image and what digit it is are alice's, the lower half is
 are scikit-learn's, 8 x 8 pixels.
 """
 
+import math
+
 import numpy as np
 import pandas as pd
 import torch
@@ -26,12 +28,13 @@ UNKNOWN = 0.05
 GRAIN = 0.02
 SEED = 7
 TEST_FRACTION = 0.2
-DESCENT = {"epochs": 12, "batch_size": 64, "learning_rate": 0.1, "momentum": 0.8}
+EPOCHS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 12, 64, 0.1, 0.8
+# Without the cosine the last batches decide: rounding alone moves the accuracy by a point or two.
+SCHEDULE = "cosine"
 
 
 def job(model: str) -> str:
     """Return the job file for a network."""
-    descent = "\n".join(f"  {name}: {value}" for name, value in DESCENT.items())
     return f"""\
 # Two archives hold the halves of torn sheets; alice knows which digit stood on each. A network
 # learns to read whole digits. Change a line and run it again:  tallystick run job.yaml
@@ -46,7 +49,11 @@ params:                       # parameters common to all
   label: {LABEL}
   model: {model}
   feature_shape: {list(SHAPE)}    # alice's pixels and then bob's: the whole image
-{descent}
+  epochs: {EPOCHS}
+  batch_size: {BATCH_SIZE}
+  learning_rate: {LEARNING_RATE}
+  schedule: {SCHEDULE}
+  momentum: {MOMENTUM}
   test_fraction: {TEST_FRACTION}
   standardise: false          # the pixels are between -1 and 1 already
   seed: {SEED}
@@ -111,16 +118,18 @@ def plaintext(
     """Train the same network in plaintext and return its accuracy on the test rows."""
     torch.manual_seed(SEED)
     network = NETWORKS[model](SHAPE, 10)
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=DESCENT["learning_rate"], momentum=DESCENT["momentum"]
+    optimiser = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimiser, EPOCHS * math.ceil(len(train) / BATCH_SIZE)
     )
-    for epoch in range(int(DESCENT["epochs"])):
-        for batch in split.positions(len(train), int(DESCENT["batch_size"]), SEED, epoch):
+    for epoch in range(EPOCHS):
+        for batch in split.positions(len(train), BATCH_SIZE, SEED, epoch):
             rows = train[batch]
             loss = nn.functional.cross_entropy(network(images[rows]), label[rows])
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
+            schedule.step()
     network.eval()
     with torch.no_grad():
         return float((network(images[test]).argmax(1) == label[test]).double().mean())

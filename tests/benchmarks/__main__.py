@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack
 
 from rich.console import Console, Group
-from rich.table import Column, Table
+from rich.table import Table
 
 from tests.benchmarks import collectives, costs, network, ours, stock, stock_training, training
 from tests.benchmarks.costs import Cost
@@ -104,21 +104,20 @@ def _far(theirs: Costs, mine: Costs, spu: Costs, note: str | None) -> Table:
     return table
 
 
-def _near(theirs: Costs, mine: Costs, spu: Costs, in_memory: Costs) -> Table:
-    table = Table(Column("128 rows, ms", no_wrap=True), "ours", "stock", "spu", "spu in memory")
-    for name in ("ours/stock", "ours/spu", "CPU, ours", "stock", "spu", "our rounds"):
-        table.add_column(name)
+def _near(theirs: Costs, mine: Costs, spu: Costs, in_memory: Costs) -> Group:
+    times = Table("128 rows, ms", "ours", "stock", "spu", "in memory", "ours/stock", "ours/spu")
+    work = Table("CPU of all processes, ms", "ours", "stock", "spu", "our rounds")
     for name in costs.names():
         sides = [side.get(name) for side in (mine, theirs, spu, in_memory)]
         first = mine[name]
-        table.add_row(
+        times.add_row(
             name,
             *(f"{side.seconds * 1e3:.0f}" if side else "" for side in sides),
             *(f"{first.seconds / side.seconds:.2f}" if side else "" for side in sides[1:3]),
-            *(f"{side.cpu_seconds * 1e3:.0f}" if side else "" for side in sides[:3]),
-            f"{first.rounds:.0f}",
         )
-    return table
+        cpu = (f"{side.cpu_seconds * 1e3:.0f}" if side else "" for side in sides[:3])
+        work.add_row(name, *cpu, f"{first.rounds:.0f}")
+    return Group(times, work)
 
 
 if __name__ == "__main__":
