@@ -5,6 +5,7 @@ takes the same rounds, sends as many bytes and asks the dealer for the same as t
 """
 
 import math
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,13 +34,17 @@ from tallystick.runtime.randomness import Stream, new_key
 
 # What the links add to a member's processor time: what trainings took on two quiet cores, with two
 # and three parties, beyond what they rehearsed. It is far more than where they do nothing else
-# than open: whoever waited finds the caches full of what the others did meanwhile.
+# than open: whoever waited finds the caches full of what the others did meanwhile. Another machine,
+# or this one while its host is busy, takes so much more or less: see _pace.
+_PACE_S = 1.33e-5
 _ROUND_S = 7e-5
-_PEER_S = 2e-4
+_PEER_S = 1.6e-4
 """For each peer in a round."""
 _REQUEST_S = 7e-5
 _BYTE_S = 1.5e-9
 """To send and receive it among the parties, or to receive it from the dealer."""
+_TURN_S = 1.5e-4
+"""In a round, how long whoever is first waits for the last, where all share a machine."""
 _TURNS = 4
 """From the third turn of a loop on nothing is asked of the dealer in vain."""
 _REPEATS = 16
@@ -62,6 +67,8 @@ class Cost:
     """Processor time of the party, on this machine."""
     dealer_s: float = 0
     """Processor time of the dealer, on this machine; it computes beside the parties."""
+    turns_s: float = 0
+    """What rounds take on top where all share this machine, which gives them turns as it likes."""
 
     def plus(self, other: "Cost", times: float = 1) -> "Cost":
         """Return the sum with another cost, so many times."""
@@ -114,6 +121,7 @@ class Rehearsal(Engine):
         # More threads would wait for each other, and that counts as processor time too.
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
+        self._pace = _pace()
         self._began = time.process_time()
         self._world = world.computing(self)
         self._world.__enter__()
@@ -162,7 +170,7 @@ class Rehearsal(Engine):
         dealing_s = time.process_time() - begin
         self._dealing_s += dealing_s
         self._cost.dealer_bytes += request.derived_bytes
-        links_s = _REQUEST_S + _BYTE_S * request.derived_bytes
+        links_s = self._pace * (_REQUEST_S + _BYTE_S * request.derived_bytes)
         self._cost.compute_s += links_s
         self._cost.dealer_s += links_s
         self._dealt_s[request] = dealing_s + links_s
@@ -177,12 +185,25 @@ class Rehearsal(Engine):
         sent_bytes = peers * sum(HEADER.size + payload(share).nbytes for share in shares)
         self._cost.rounds += 1
         self._cost.sent_bytes += sent_bytes
-        self._cost.compute_s += _ROUND_S + peers * _PEER_S + _BYTE_S * sent_bytes
+        links_s = _ROUND_S + peers * _PEER_S + _BYTE_S * sent_bytes
+        self._cost.compute_s += self._pace * links_s
+        self._cost.turns_s += self._pace * _TURN_S
         totals = [share.clone() for share in shares]
         for total, share in zip(totals, shares, strict=True):
             for _ in range(peers):  # it costs time to add the others' shares
                 total += share
         return totals
+
+
+def _pace() -> float:
+    """Return how much longer this machine takes for small work than where costs were measured."""
+    key, found = new_key(), []
+    for _ in range(9):
+        begin = time.process_time()
+        for number in range(100):
+            Stream(key, number).elements((16,))
+        found.append((time.process_time() - begin) / 100)
+    return statistics.median(found) / _PACE_S
 
 
 def of_loop(stretches: Sequence[Stretch], turns: int) -> Cost:

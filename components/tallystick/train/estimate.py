@@ -27,9 +27,6 @@ from tallystick.train.linear import LinearLearner
 from tallystick.train.network import NetworkLearner
 
 _WARM_S = 0.1
-_UNEVEN_S = 1.8e-4
-"""In a round, how long whoever is first waits for the last, where all share a machine: the system
-gives them turns as it likes. Measured on two cores, with two and three parties."""
 PROCESS_BYTES = 400_000_000
 """What a step's process holds before it computes: torch, MLflow, Kubeflow's executor."""
 
@@ -127,7 +124,7 @@ def seconds_here(cost: Cost, parties: int, processors: int) -> float:
     """
     work_s = parties * cost.compute_s + cost.dealer_s
     shared_s = max(work_s / processors, cost.compute_s, cost.dealer_s)
-    return shared_s + cost.rounds * _UNEVEN_S
+    return shared_s + cost.turns_s
 
 
 def _rehearsed(engine: Rehearsal, work: Callable[[], None], times: float) -> Stretch:
