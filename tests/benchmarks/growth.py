@@ -73,7 +73,7 @@ def _epoch(session: Session, model: str, sizes: dict[str, int]) -> Measured:
         for value in (torch.randn(rows, features), label)
     ]
     begin = time.process_time()
-    table = learner.table(rows, lambda part: shares[0][part.positions()], None)
+    table = learner.table(rows, lambda part: shares[0][part.positions()], None, None)
     batches = split.batches(rows, sizes["batch"], 1, 0)
     if table.number is not None:
         engine.context.foretell((table.number, batch) for batch in batches)

@@ -100,7 +100,7 @@ def _our_party(session: Session, dealer_pid: int) -> dict[str, Cost]:
 
     def step_of(learner: Learner, x: Any, y: Any) -> Callable[[], None]:
         optimiser = optimisers.make(engine, rule, learner.penalised_P)
-        table = learner.table(ROWS, lambda rows: x.share[rows.positions()], None)
+        table = learner.table(ROWS, lambda rows: x.share[rows.positions()], None, None)
         (batch,) = split.batches(ROWS, ROWS, 1, 0)
         if table.number is not None:
             engine.context.foretell(itertools.repeat((table.number, batch)))

@@ -44,6 +44,8 @@ def compare(place: Place, tmp_path: Path, name: str) -> None:
     training = Training(place, tmp_path, {"model": name, **CONFIGS[name]})
     training.finish()
     (expected,) = training.events("alice", "estimate")
+    masked = [e for e in training.events("alice", "progress") if e["unit"] == "rows masked"]
+    assert len(masked) == (name in LINEAR_MODELS), "a rehearsal is no progress"
     first, second = (training.events(p, "finished")[0]["traffic"] for p in ("alice", "bob"))
     # The handshake, and how the dealer is asked, come on top.
     assert 0 <= first["sent_bytes"] - expected["sent_bytes"] < 0.02 * expected["sent_bytes"] + 3e4

@@ -68,7 +68,7 @@ def rehearse(
         at_once = min(rows.train, part_rows(rows.feature_shape))
         room = max(at_once, min(rows.train, config.batch_size))
         read = partial(_noughts, rows.feature_shape)
-        table = learner.table(room, read, None)
+        table = learner.table(room, read, None, None)
         watched = rows.validation if config.watch != "none" else 0
         once = engine.spent((rows.train + watched) / room)
 

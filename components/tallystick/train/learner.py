@@ -12,6 +12,7 @@ from torch import Tensor
 from tallystick.models.coins import Coins
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.orders import Selection
+from tallystick.runtime.progress import Progress
 from tallystick.runtime.protocols.kept import Read
 
 Part = tuple[Any, Secret]
@@ -57,13 +58,14 @@ class Learner(Protocol):
     penalised_P: Tensor
     """int64: one where a penalty on large parameters applies, nought for intercepts and norms."""
 
-    def table(self, rows: int, read: Read, folder: Path | None) -> Table:
+    def table(self, rows: int, read: Read, folder: Path | None, progress: Progress | None) -> Table:
         """Make features ready to be taken, together with the other parties.
 
         Args:
             rows: how many there are.
             read: gives this party's share of some of them.
             folder: for what does not fit into memory.
+            progress: is told how many are masked, if they are.
         """
 
     def gradient(self, features: Any, label: Secret, coins: Coins) -> Secret:

@@ -46,18 +46,20 @@ class LinearLearner:
         self.penalised_P = torch.ones(features + 1, dtype=torch.int64)
         self.penalised_P[-1] = 0
 
-    def table(self, rows: int, read: Read, folder: Path | None) -> Kept:  # noqa: D102
-        progress = Progress("rows masked", rows)
-
+    def table(  # noqa: D102
+        self, rows: int, read: Read, folder: Path | None, progress: Progress | None
+    ) -> Kept:
         def with_ones(selection: Selection) -> Tensor:
-            progress.reached(selection.begin)
+            if progress is not None:
+                progress.reached(selection.begin)
             flat_BF = read(selection).flatten(1)
             ones_B1 = self._engine.public(torch.ones(len(flat_BF), 1))
             return torch.cat([flat_BF, ones_B1.share], dim=1)
 
         size = rows, len(self.penalised_P)
         table = Kept.make(self._engine.context, size, with_ones, folder)
-        progress.end()
+        if progress is not None:
+            progress.end()
         return table
 
     def gradient(self, features: Masked, label: Secret, coins: Coins) -> Secret:  # noqa: D102

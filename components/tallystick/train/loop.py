@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tallystick import tracking
 from tallystick.models.checkpoints import Checkpoint, Checkpoints
 from tallystick.models.coins import Coins
-from tallystick.runtime import events
+from tallystick.runtime import events, progress
 from tallystick.runtime.orders import Selection, pieces
 from tallystick.runtime.session import Session
 from tallystick.tables import shares, split
@@ -138,7 +138,8 @@ class Loop:
 
         folder = self._config.trained.parent
         at_once = part_rows(self._data.manifest.joint["feature_shape"])
-        return _Rows(rows, self.learner.table(len(rows), read, folder), at_once)
+        masked = progress.Progress("rows masked", len(rows))
+        return _Rows(rows, self.learner.table(len(rows), read, folder, masked), at_once)
 
     def _coming(self, epoch: int, batch: int) -> Iterator[tuple[int, Selection]]:
         """Say what the epochs from here on will take of masked tables, as they do take it."""

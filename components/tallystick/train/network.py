@@ -16,6 +16,7 @@ from tallystick.models import execution, scoring
 from tallystick.models.coins import Coins
 from tallystick.models.graph import Graph
 from tallystick.runtime.engine import Engine, Secret
+from tallystick.runtime.progress import Progress
 from tallystick.runtime.protocols.kept import Read
 from tallystick.train.learner import Part, Unmasked
 from tallystick.train.losses import Loss
@@ -49,7 +50,9 @@ class NetworkLearner:
         self._buffers = {name: engine.public(initial[name]) for name in graph.buffers}
         self._loss_sum = engine.public(torch.zeros(1))
 
-    def table(self, rows: int, read: Read, folder: Path | None) -> Unmasked:  # noqa: D102
+    def table(  # noqa: D102
+        self, rows: int, read: Read, folder: Path | None, progress: Progress | None
+    ) -> Unmasked:
         return Unmasked(self._engine, read)
 
     def gradient(self, features: Secret, label: Secret, coins: Coins) -> Secret:  # noqa: D102
