@@ -40,7 +40,7 @@ test: lint ## lint, then all tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 fuzz: $(READY) ## feed the parsers fifty times as many random inputs as the tests do
-	$(BIN)/pytest --fuzz 50 --timeout 3600 -k "any_bytes or any_request" tests/unit
+	$(BIN)/pytest --fuzz 50 --timeout 3600 -k "any_bytes or any_request or any_name" tests/unit
 
 lint: $(READY) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
