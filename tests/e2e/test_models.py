@@ -104,9 +104,9 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[steps.Site]:
         yield site
 
 
-def cancer(site: steps.Site, model: str, folder: Path) -> Trained:
+def cancer(site: steps.Site, model: str, folder: Path, **changes: Any) -> Trained:
     data = load_breast_cancer(as_frame=True)
-    parameters = {**CLASSIFIER, "model": model, "export_to": ["alice"]}
+    parameters = {**CLASSIFIER, "model": model, "export_to": ["alice"], **changes}
     session = steps.Session(site, folder, model, parameters)
     session.write(split_columns(data.data, data.target.to_numpy(), len(site.place.parties)))
     return Trained(session)
@@ -114,7 +114,9 @@ def cancer(site: steps.Site, model: str, folder: Path) -> Trained:
 
 @pytest.fixture(scope="module")
 def svm(two: steps.Site, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return cancer(two, "linear_svm", tmp_path_factory.mktemp("svm"))
+    # A session orders its rows anew, and in one of five some row is so near the hinge's edge that
+    # rounding puts it on the other side: a step may then differ by the learning rate times that row.
+    return cancer(two, "linear_svm", tmp_path_factory.mktemp("svm"), learning_rate=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ def test_a_linear_svm_is_as_accurate_as_scikit_learns(svm: Trained) -> None:
 
 
 def test_a_linear_svm_has_the_coefficients_of_its_plaintext_twin(svm: Trained) -> None:
-    np.testing.assert_allclose(svm.opened("alice"), svm.twin(svm.label), rtol=0, atol=0.05)
+    np.testing.assert_allclose(svm.opened("alice"), svm.twin(svm.label), rtol=0, atol=0.03)
 
 
 def test_a_linear_svm_says_the_same_metrics_to_both(svm: Trained) -> None:
