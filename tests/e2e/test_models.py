@@ -115,7 +115,7 @@ def cancer(site: steps.Site, model: str, folder: Path, **changes: Any) -> Traine
 @pytest.fixture(scope="module")
 def svm(two: steps.Site, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     # A session orders its rows anew, and in one of five some row is so near the hinge's edge that
-    # rounding puts it on the other side: a step may then differ by the learning rate times that row.
+    # rounding puts it on the other side: a step may then differ by its rate times that row.
     return cancer(two, "linear_svm", tmp_path_factory.mktemp("svm"), learning_rate=0.02)
 
 

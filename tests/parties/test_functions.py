@@ -15,16 +15,16 @@ def uniform(low: float, high: float, count: int) -> torch.Tensor:
 
 
 def magnitudes(low: int, high: int, count: int) -> torch.Tensor:
-    """Powers of two, uniform in the exponent."""
-    return torch.exp2(uniform(low, high, count))
+    """Powers of two, uniform in the exponent, below the last."""
+    return torch.exp2(uniform(low, high - 2**-12, count))
 
 
 def cases(count: int) -> dict[str, tuple]:
     """By name: the function, inputs, oracle, relative and absolute bound."""
     torch.manual_seed(7)
     everywhere = torch.cat([uniform(-20, 20, count), uniform(-LIMIT, LIMIT, count)])
-    signed = magnitudes(-8, 16, count) * uniform(-1, 1, count).sign()
-    roots = magnitudes(-12, 16, count)
+    signed = magnitudes(-8, 20, count) * uniform(-1, 1, count).sign()
+    roots = magnitudes(-12, 20, count)
     below = torch.cat([uniform(-LIMIT, -12, count), uniform(-12, 0, count)])
     return {
         "sigmoid": ("sigmoid", everywhere, torch.sigmoid, 0, 2**-12),

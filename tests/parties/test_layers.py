@@ -239,3 +239,29 @@ def test_every_layer_and_its_gradients_agree_with_torch(place: Place) -> None:
         assert not isinstance(found, BaseException), (party, found)
         assert {what for what, part in found.items() if part > 1} == set(), found
         assert len(found) == 14
+
+
+def _widely_spread(session: Any) -> dict[str, float]:
+    """The largest error of what batch normalisation makes of inputs near the rim of its domain."""
+    from tallystick.runtime.protocols.batch_norm import BatchNorm
+
+    torch.manual_seed(9)
+    context, engine = session.engine.context, session.engine
+    found = {}
+    for shape, spread in (((64, 3), 900), ((16, 2, 48, 48), 240), ((16, 2, 48, 48), 900)):
+        x = (torch.randn(shape) * spread + 100).clamp(-4000, 4000)
+        exact = torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)
+        share = engine.share(x if session.rank == 0 else None, 0, shape).share
+        ones, noughts = engine.public(torch.ones(shape[1])), engine.public(torch.zeros(shape[1]))
+        result, _, _ = BatchNorm.of_the_batch(context, share, ones.share, noughts.share, 1e-5)
+        opened = session.ledger.reveal(engine.from_share(result), "result", why="the oracle")
+        # One over the deviation has 16 fraction bits, and it is multiplied by up to 4000.
+        found[f"{shape} {spread}"] = float((opened - exact.double()).abs().max() / (4000 * UNIT))
+    return found
+
+
+def test_batch_normalisation_holds_to_the_rim_of_its_domain(place: Place) -> None:
+    for party, found in run_parties(place, _widely_spread).items():
+        assert not isinstance(found, BaseException), (party, found)
+        assert max(found.values()) < 1.5, found
+        assert len(found) == 3

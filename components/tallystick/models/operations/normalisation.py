@@ -7,8 +7,8 @@ once as long as the parameters stay.
 
 Affine is what is left of a BatchNorm whose owner knows its statistics:  y = x weight + bias.
 
-Sums over a channel are rounded once. Nothing is opened; the running statistics stay shared. The
-variance of a channel must lie between 2**-12 and 2**16, the domain of the inverse root.
+Sums over a channel are rounded once. Nothing is opened; the running statistics stay shared. Inputs
+must lie below 2**12, and the variance of a channel between 2**-12 and 2**20.
 """
 
 # N = rows, C = channels. Statistics have the shape [C].

@@ -61,15 +61,18 @@ class BatchNorm:
 
         Args:
             context: the session's means.
-            x: [B, C, ...], below 2**12 in magnitude.
+            x: [B, C, ...], below 2**12 in magnitude, of a variance below 2**20 in each channel.
             weight: [C].
             bias: [C].
             epsilon: added to the variance.
         """
-        mean = divided(context, _by_channel(x), x.numel() // x.shape[1])
+        count = x.numel() // x.shape[1]
+        mean = divided(context, _by_channel(x), count)
         (centred,) = mask(context, x - _along(mean, x))
-        squares = _dot(context, centred, centred, PRECISION_BITS)
-        variance = divided(context, squares, x.numel() // x.shape[1])
+        # Their sum must stay below 2**48 in units, so many squares have fewer fraction bits each.
+        fewer = max(0, count.bit_length() - 12)
+        squares = _dot(context, centred, centred, PRECISION_BITS + fewer)
+        variance = divided(context, squares, count, fewer)
         layer = cls(centred, *deviations(context, variance, weight, epsilon), of_batch=True)
         return layer._scaled(context, bias), layer, (mean, variance)
 

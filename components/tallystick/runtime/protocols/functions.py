@@ -6,16 +6,16 @@ function         domain                 error in the domain         outside
 sigmoid, tanh    all                    2**-12 absolute             (tends to its limit)
 softplus         all                    2**-12 absolute             (tends to its limit)
 exp              -12 <= x <= 10         2**-9 of exp(x) + 2**-12    0 below, exp(10) above
-reciprocal       2**-8 <= |x| < 2**16   2**-9 of 1/x + 2**-14       sign times 2**8 nearer to 0
-inv_sqrt         2**-12 <= x < 2**16    2**-9 of it + 2**-14        as at 2**-12 below
-sqrt             2**-12 <= x < 2**16    2**-9 of it                 as at 2**-12 below
-log              2**-12 <= x < 2**16    2**-12 absolute             as at 2**-12 below
+reciprocal       2**-8 <= |x|           2**-9 of 1/x + 2**-14       sign times 2**8 nearer to 0
+inv_sqrt         2**-12 <= x            2**-9 of it + 2**-14        as at 2**-12 below
+sqrt             2**-12 <= x            2**-9 of it                 as at 2**-12 below
+log              2**-12 <= x            2**-12 absolute             as at 2**-12 below
 
 softmax          all                    2**-11 absolute
 ===============  =====================  ==========================  ==============================
 
-"All" is what fixed point holds with room for a product: |x| < 2**20. CrypTen's own versions return
-nonsense without notice outside narrow domains: sigmoid(1000) = -3e9, reciprocal(1e4) = 7e12.
+"All" is what is shared at all: |x| < 2**20. CrypTen's own versions return nonsense without notice
+outside narrow domains: sigmoid(1000) = -3e9, reciprocal(1e4) = 7e12.
 
 The smooth middle of a function is a Fourier series (fourier.py). The functions of a magnitude bring
 x to [1/2, 1) or [1/4, 1) by a power of two, found by comparing x with all of them at once, where a
@@ -99,7 +99,7 @@ def reciprocal(context: Context, x: Tensor, *, positive: bool = False) -> Tensor
         sign = _plus(context, -2 * (negative(context, x) << PRECISION_BITS), 1.0)
         magnitude = reciprocal(context, _times(context, x, sign), positive=True)
         return _times(context, magnitude, sign)
-    inverse, above = _inverse(context, x, range(-8, 16))
+    inverse, above = _inverse(context, x, range(-8, _HIGHEST))
     limit = _plus(context, -inverse, 2.0**8)
     return inverse + times(context, _not(context, above), limit)
 
@@ -108,34 +108,44 @@ def _inverse(context: Context, x: Tensor, steps: range) -> tuple[Tensor, Tensor]
     """Return 1 / x for x from two to the first step to below the last, and whether it is above."""
     above = _at_least(context, x, [2.0**k for k in steps])
     # 2**-(k+1) for 2**k <= x < 2**(k+1): a public combination of the bits.
-    c = _staircase(context, above, [2.0 ** -(k + 1) for k in steps], 2.0 ** -steps[0])
+    powers = [2.0 ** -(k + 1) for k in steps]
+    c = _staircase(context, above, powers, 2.0 ** -steps[0], _POWER_BITS)
     of_u = _of_normalised(context, x, c, _RECIPROCAL)
-    return times(context, of_u, c, _NORMAL_BITS), above[0]
+    return _denormalised(context, of_u, c), above[0]
 
 
 def _of_normalised(context: Context, x: Tensor, c: Tensor, series: Series) -> Tensor:
     """Return the series at u = x c, below 1 in magnitude, with more fraction bits than x has."""
-    u = times(context, x, c, 2 * PRECISION_BITS - _NORMAL_BITS)
+    u = times(context, x, c, PRECISION_BITS + _POWER_BITS - _NORMAL_BITS)
     return evaluate(context, u, [series], _NORMAL_BITS)[0]
+
+
+def _denormalised(context: Context, of_u: Tensor, c: Tensor) -> Tensor:
+    """Return the product of what was found at u and a power of two."""
+    return times(context, of_u, c, _NORMAL_BITS + _POWER_BITS - PRECISION_BITS)
 
 
 def inv_sqrt(context: Context, x: Tensor) -> Tensor:
     """Return one over the square root."""
     of_u, above = _of_quarters(context, x, _INV_SQRT)
-    c = _staircase(context, above, [2.0**-k for k in _ROOTS], 2.0**6)
-    return times(context, of_u, c, _NORMAL_BITS)
+    c = _staircase(context, above, [2.0**-k for k in _ROOTS], 2.0**6, _POWER_BITS)
+    return _denormalised(context, of_u, c)
 
 
 def sqrt(context: Context, x: Tensor) -> Tensor:
     """Return the square root."""
     of_u, above = _of_quarters(context, x, _SQRT)
-    c = _staircase(context, above, [2.0**k for k in _ROOTS], 2.0**-6)
-    return times(context, of_u, c, _NORMAL_BITS)
+    c = _staircase(context, above, [2.0**k for k in _ROOTS], 2.0**-6, _POWER_BITS)
+    return _denormalised(context, of_u, c)
 
 
+_HIGHEST = 20
+"""What is shared is below 2**20."""
 _NORMAL_BITS = 22
 """Fraction bits of what lies between 1/4 and 1, where 16 would leave 14 significant ones."""
-_ROOTS = range(-5, 9)
+_POWER_BITS = 24
+"""Fraction bits of a power of two that brings x there: as small as 2**-20."""
+_ROOTS = range(-5, _HIGHEST // 2 + 1)
 """Exponents k: x is brought to u = x / 4**k in [1/4, 1)."""
 
 
@@ -145,7 +155,7 @@ def _of_quarters(context: Context, x: Tensor, series: Series) -> tuple[Tensor, T
     # Below the domain: as at its rim.
     rise = _plus(context, -x, 4.0 ** (_ROOTS[0] - 1))
     x = x + times(context, _not(context, above[0]), rise)
-    c = _staircase(context, above, [4.0**-k for k in _ROOTS], 4.0**6)
+    c = _staircase(context, above, [4.0**-k for k in _ROOTS], 4.0**6, _POWER_BITS)
     return _of_normalised(context, x, c, series), above
 
 
@@ -157,14 +167,15 @@ def softmax(context: Context, x: Tensor) -> Tensor:
 
 def log_softmax(context: Context, x: Tensor) -> Tensor:
     """Return x minus the logarithm of the sum of exp(x), along the last dimension."""
-    _, total, top = _powers(context, x)
-    return x - (top + log(context, total)).unsqueeze(-1)
+    powers, total, top = _powers(context, x)
+    return x - (top + _log_of_total(context, powers, total)).unsqueeze(-1)
 
 
 def softmax_and_log_sum(context: Context, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the softmax along the last dimension, and the logarithm of the sum of exp(x)."""
     powers, total, top = _powers(context, x)
-    return _shared_out(context, powers, total), top + log(context, total)
+    log_sum = top + _log_of_total(context, powers, total)
+    return _shared_out(context, powers, total), log_sum
 
 
 def _powers(context: Context, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,8 +191,14 @@ def _shared_out(context: Context, powers: Tensor, total: Tensor) -> Tensor:
     if count <= _FEW:
         (inverse,) = evaluate(context, total, [_RECIPROCAL_OF_FEW], PRECISION_BITS)
     else:
-        inverse, _ = _inverse(context, total, range(-1, count.bit_length()))
+        inverse, _ = _inverse(context, total, range(count.bit_length()))
     return _times(context, powers, inverse.unsqueeze(-1))
+
+
+def _log_of_total(context: Context, powers: Tensor, total: Tensor) -> Tensor:
+    """Return the logarithm of the total, which lies between 1 and the number of powers."""
+    steps = range(powers.shape[-1].bit_length())
+    return _log(context, total, _at_least(context, total, [2.0**k for k in steps]), steps)
 
 
 def _exp_below_0(context: Context, x: Tensor) -> Tensor:
@@ -192,16 +209,26 @@ def _exp_below_0(context: Context, x: Tensor) -> Tensor:
 
 
 def log(context: Context, x: Tensor) -> Tensor:
-    """Return the natural logarithm; with x = u 2**k it is that of u, plus k times that of 2."""
-    steps = range(-12, 16)
+    """Return the natural logarithm."""
+    steps = range(-12, _HIGHEST)
     above = _at_least(context, x, [2.0**k for k in steps])
-    floor = times(context, _not(context, above[0]), _plus(context, -x, 2.0**-12))
-    x = x + floor
-    c = _staircase(context, above, [2.0 ** -(k + 1) for k in steps], 2.0**11)
-    shift = _staircase(
-        context, above, [(k + 1) * float(np.log(2)) for k in steps], -11 * float(np.log(2))
-    )
+    # Below the domain: as at its rim.
+    x = x + times(context, _not(context, above[0]), _plus(context, -x, 2.0 ** steps[0]))
+    return _log(context, x, above, steps)
+
+
+def _log(context: Context, x: Tensor, above: Tensor, steps: range) -> Tensor:
+    """Return the logarithm for x from two to the first step to below the last.
+
+    With x = u 2**k it is that of u, plus k times that of 2.
+    """
+    exponents = [k + 1 for k in steps]
+    c = _staircase(context, above, [2.0**-k for k in exponents], 2.0 ** -steps[0], _POWER_BITS)
     of_u = _of_normalised(context, x, c, _LOG)
+    log_2 = float(np.log(2))
+    shift = _staircase(
+        context, above, [k * log_2 for k in exponents], steps[0] * log_2, PRECISION_BITS
+    )
     return truncate(context, of_u, _NORMAL_BITS - PRECISION_BITS) + shift
 
 
@@ -238,11 +265,11 @@ def _at_least(context: Context, x: Tensor, thresholds: Sequence[float]) -> Tenso
 
 
 def _staircase(
-    context: Context, above: Tensor, values: Sequence[float], below_all: float
+    context: Context, above: Tensor, values: Sequence[float], below_all: float, bits: int
 ) -> Tensor:
-    """Return values[k] for the highest k with above[k], without a message."""
-    heights = [below_all, *values]
-    total = _plus(context, torch.zeros_like(above[0]), below_all)
+    """Return values[k] for the highest k with above[k], with fraction bits; without a message."""
+    heights = [round(value * 2**bits) for value in (below_all, *values)]
+    total = torch.full_like(above[0], heights[0] if context.rank == 0 else 0)
     for bit, (before, after) in zip(above, itertools.pairwise(heights), strict=True):
-        total = total + bit * round((after - before) * 2**PRECISION_BITS)
+        total = total + bit * (after - before)
     return total

@@ -59,10 +59,17 @@ def reciprocal(count: int) -> tuple[int, int]:
     return round(2**bits / count), bits
 
 
-def divided(context: Context, total: Tensor, count: int) -> Tensor:
-    """Return this party's share of total / count, rounded down; |total| below 2**48."""
+def divided(context: Context, total: Tensor, count: int, more: int = 0) -> Tensor:
+    """Return this party's share of total / count, rounded down, with more fraction bits.
+
+    Args:
+        context: the session's means.
+        total: this party's share, |total| below 2**48.
+        count: above nought.
+        more: at most as many as the count has.
+    """
     factor, bits = reciprocal(count)
-    return truncate(context, total * factor, bits)
+    return truncate(context, total * factor, bits - more)
 
 
 Unfinished = tuple[Tensor, Tensor, Tensor, int]
