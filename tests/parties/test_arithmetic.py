@@ -1,5 +1,6 @@
 """Truncation, comparison and linear combinations of shares, against plaintext integers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,3 +202,30 @@ def test_a_share_alone_is_uniform_and_never_the_same_twice(place: Place) -> None
         assert abs(ones / (64 * 2000) - 0.5) < 0.01
     total = [sum(column) % 2**64 for column in zip(*(r[0] for r in results.values()), strict=True)]
     assert total == [7] * 2000
+
+
+def _noughts(session: Any) -> tuple[list[int], list[list[int]]]:
+    """Return a share of nought, and what each stream that another party has too would draw next."""
+    from tallystick.runtime.adaptation import world
+
+    share = session.engine.share_ring(None, 0, (20,))
+    streams = world._streams
+    assert streams is not None
+    return share.tolist(), [s.elements((2,)).tolist() for s in (*streams.earlier, *streams.later)]
+
+
+def test_all_the_others_together_are_needed_to_know_a_partys_share_of_nought(
+    tmp_path: Path,
+) -> None:
+    place = harness.make_place(tmp_path, 4)
+    with harness.dealer(place):
+        found = [*harness.run_parties(place, _noughts).values()]
+    assert not any(isinstance(one, BaseException) for one in found), found
+    total = sum(torch.tensor(share) for share, _ in found)
+    assert bool((torch.as_tensor(total) == 0).all())
+    for one, (share, streams) in enumerate(found):
+        assert len(set(share)) == 20
+        assert len(streams) == 3
+        for other, (_, theirs) in enumerate(found):
+            # One stream for each two: whoever is left out of a conspiracy has one with its victim.
+            assert one == other or len([s for s in streams if s in theirs]) == 1

@@ -1,9 +1,9 @@
 """A model that one party owns becomes a shared one.
 
 Roles: the owner O; all parties P0..Pn-1.
-Messages: O to all, once: the architecture, as JSON. The weights need none: with r_i drawn from
-streams that neighbours share, P_i's share of a weight w is a sharing of nought, and O adds w to its
-own (see ``Engine.share_ring``).
+Messages: O to all, once: the architecture, as JSON. The weights need none: P_i's share
+of a weight w is one of nought, drawn from streams that it shares with each other party, and O adds
+w to its own (see ``Engine.share_ring``).
 Rounds: 1. Bytes: those of the architecture, some 200 for each operation.
 Learnt: by all, the architecture: kinds, order and sizes of the layers, and every setting but the
 weights. By nobody: a weight. Normalisations were folded into the weights before, so their

@@ -24,7 +24,7 @@ __all__ = ["MAX_MAGNITUDE", "PRECISION_BITS", "Engine", "Secret", "decode", "enc
 PRECISION_BITS = 16
 """Fraction bits of a shared real number."""
 MAX_MAGNITUDE = 2.0**20
-"""What is shared must be smaller, so that products of shared numbers fit the ring."""
+"""What is shared must be smaller. A product must be below 2**30, or it wraps without notice."""
 
 
 class Engine:
@@ -60,7 +60,7 @@ class Engine:
         """Make this engine CrypTen's world until the block ends."""
         refusals.check_settings()
         process_group.start(self._mesh, self._parties, self.rank)
-        world.install_streams(self._pairwise_streams())
+        world.install_streams(self._agree_on_streams())
         self._world = world.computing(self)
         self._world.__enter__()
         return self
@@ -68,7 +68,7 @@ class Engine:
     def __exit__(self, *error: Any) -> None:
         """Undo what :meth:`__enter__` did; the links are the session's to close."""
         self._world.__exit__(*error)
-        world.remove_streams()
+        world.install_streams(None)
         process_group.stop()
 
     def share_ring(self, value: Tensor | None, owner: int, shape: Sequence[int]) -> Tensor:
@@ -237,23 +237,30 @@ class Engine:
             self._mesh.wait(receipts)
         return [*parts, shares] if me in receivers else []
 
-    def _pairwise_streams(self) -> dict[str, Stream]:
-        """Agree on keys for sharings of nought, with the rank before and with the rank after."""
-        ours = new_key()
-        before = self._parties[(self.rank - 1) % self.world_size]
-        after = self._parties[(self.rank + 1) % self.world_size]
-        theirs = bytearray(KEY_BYTES)
-        receipt = self._mesh.expect(before, memoryview(theirs))
-        self._mesh.post(after, memoryview(ours))
-        self._mesh.wait([receipt])
-        return {"prev": Stream(bytes(theirs)), "next": Stream(ours), "local": Stream(new_key())}
+    def _agree_on_streams(self) -> world.Streams:
+        """Give each later party a key of the pair's own, and take one from each earlier one."""
+        earlier, later = self._parties[: self.rank], self._parties[self.rank + 1 :]
+        theirs = [bytearray(KEY_BYTES) for _ in earlier]
+        receipts = [
+            self._mesh.expect(name, memoryview(key))
+            for name, key in zip(earlier, theirs, strict=True)
+        ]
+        ours = [new_key() for _ in later]
+        for name, key in zip(later, ours, strict=True):
+            self._mesh.post(name, memoryview(key))
+        self._mesh.wait(receipts)
+        return world.Streams(
+            own=Stream(new_key()),
+            earlier=tuple(Stream(bytes(key)) for key in theirs),
+            later=tuple(Stream(key) for key in ours),
+        )
 
 
 def encode(value: Tensor, precision_bits: int = PRECISION_BITS) -> Tensor:
     """Return real numbers as fixed-point ring elements, rounded to nearest.
 
     Raises:
-        DataError: a value is NaN or infinite, or leaves no room for a product.
+        DataError: a value is NaN or infinite, or too large.
     """
     if value.numel() and not bool(value.abs().max() < MAX_MAGNITUDE):
         raise DataError(

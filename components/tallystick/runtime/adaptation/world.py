@@ -1,9 +1,9 @@
 """CrypTen's world while an engine computes: its ranks, masks, dealer and settings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import crypten
 import crypten.communicator
@@ -31,9 +31,22 @@ if TYPE_CHECKING:
 else:
     Secret = crypten.mpc.MPCTensor
 _PROVIDER = "tallystick"
-_CPU = torch.device("cpu")
 _engines: list["Engine"] = []
 """The one that computes stands last; a rehearsal may stand on a session's."""
+
+
+class Streams(NamedTuple):
+    """What a party draws masks and its shares of nought from."""
+
+    own: Stream
+    earlier: tuple[Stream, ...]
+    """One shared with each party of a lower rank."""
+    later: tuple[Stream, ...]
+    """One shared with each party of a higher rank."""
+
+
+_streams: Streams | None = None
+"""Of the session; None where there is none."""
 
 
 def current() -> "Engine":
@@ -56,23 +69,45 @@ def computing(engine: "Engine") -> Iterator[None]:
         DistributedCommunicator.instance = None
 
 
-def install_streams(streams: Mapping[str, Stream]) -> None:
-    """Let CrypTen draw masks from these: prev and next, which a neighbour has too, and local."""
-    remove_streams()
-    for name, stream in streams.items():
-        crypten.generators[name][_CPU] = stream
-
-
-def remove_streams() -> None:
-    """Leave CrypTen nothing to draw masks from."""
-    for streams in crypten.generators.values():
-        streams.clear()
+def install_streams(streams: Streams | None) -> None:
+    """Let CrypTen draw masks from these; from nothing where there are none."""
+    global _streams
+    _streams = streams
 
 
 def nought(shape: Sequence[int]) -> Tensor:
-    """Return this party's share of nought, from the streams; no message is needed."""
-    share: Tensor = ArithmeticSharedTensor.PRZS(torch.Size(shape)).share
+    """Return this party's share of nought; no message is needed.
+
+    It adds what it draws with each later party, and takes away what with each earlier one. So all
+    the others together know it, and any fewer of them know nothing of it. (CrypTen draws with two
+    neighbours, who know it alone, however many parties there are.)
+    """
+    share = torch.zeros(tuple(shape), dtype=torch.int64)
+    for stream in _installed().later:
+        share += stream.elements(shape)
+    for stream in _installed().earlier:
+        share -= stream.elements(shape)
     return share
+
+
+def _installed() -> Streams:
+    if _streams is None:
+        raise ConfigError("shares and masks can be drawn within a session alone")
+    return _streams
+
+
+def _arithmetic_nought(*size: Any, **_: Any) -> ArithmeticSharedTensor:
+    """CrypTen's ``PRZS``."""
+    return ArithmeticSharedTensor.from_shares(nought(torch.Size(*size)), precision=0)
+
+
+def _binary_nought(*size: Any, **_: Any) -> BinarySharedTensor:
+    """CrypTen's ``PRZS`` of words that are shared by exclusive or."""
+    shape = torch.Size(*size)
+    share = torch.zeros(shape, dtype=torch.int64)
+    for stream in (*_installed().earlier, *_installed().later):
+        share ^= stream.elements(shape)
+    return BinarySharedTensor.from_shares(share)
 
 
 class _Provider:
@@ -108,7 +143,7 @@ def _install_communicator(rank: int, world_size: int) -> None:
 
 
 def _stream(generator: Any) -> Stream:
-    stream = crypten.generators["local"][_CPU] if generator is None else generator
+    stream = _installed().own if generator is None else generator
     if not isinstance(stream, Stream):
         raise ConfigError(
             "a torch.Generator for shares or masks is refused: anybody can clone it from a few "
@@ -162,6 +197,8 @@ def install() -> None:
     type(cfg).temp_override = _override_settings
     crypten_arithmetic.generate_random_ring_element = _random_ring_element
     crypten_binary.generate_kbit_random_tensor = _random_bits
+    ArithmeticSharedTensor.PRZS = staticmethod(_arithmetic_nought)
+    BinarySharedTensor.PRZS = staticmethod(_binary_nought)
     # What the communicator knows itself it says without torch.distributed, which a rehearsal lacks.
     DistributedCommunicator.is_initialized = classmethod(lambda cls: cls.instance is not None)
     DistributedCommunicator.get_rank = lambda self: self.rank
