@@ -1,5 +1,6 @@
 """Products modulo 2**64, against torch's own on numbers small enough to be exact in float64."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +19,14 @@ PLACES = st.fixed_dictionaries(
         "dilation": st.tuples(st.integers(1, 2), st.integers(1, 2)),
     }
 )
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, 60, bilinear.AT_ONCE])
+def _in_pieces(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whether all is computed at once or a row at a time, the result is the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bilinear, "AT_ONCE", request.param)
+        yield
 
 
 def small(*shape: int) -> Tensor:

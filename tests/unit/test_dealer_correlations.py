@@ -316,6 +316,20 @@ def test_a_request_that_takes_too_long_is_refused_though_it_is_small() -> None:
             request.check()
 
 
+def test_a_request_that_holds_too_much_on_the_way_is_refused_though_both_ends_are_small() -> None:
+    many, few = 1 << 13, 1 << 9
+    one("dot", (many, 1, few), (1, many, few), 0).check()  # a row at a time
+    one("conv2d", (16, 64, 224, 224), (64, 64, 3, 3), 0, (("padding", (1, 1)),)).check()
+    for request in (
+        one("dot", (1, many, 1, few), (1, 1, many, few), 0),
+        one("matmul", (1, many, many), (few, many, 1), 0),
+        one("conv2d", (1, 1, many, many), (1, 1, 22, 22), 0, (("stride", (4, 4)),)),
+        one("conv_transpose2d", (1, 1, many // 4, many // 4), (1, 1, 22, 22), 0),
+    ):
+        with pytest.raises(ProtocolViolation, match=r"would hold more than .* on the way"):
+            request.check()
+
+
 def test_parts_say_how_their_shares_combine() -> None:
     left, right = torch.tensor([5, -(2**63)]), torch.tensor([3, -1])
     for sharing, expected in (("sum", [8, 2**63 - 1]), ("xor", [6, 2**63 - 1])):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tallystick.models.coins import Coins
-from tallystick.runtime.dealer.foresight import MAX_AHEAD_BYTES
+from tallystick.runtime.dealer.foresight import ENOUGH_AHEAD_BYTES
 from tallystick.runtime.life import peak_bytes
 from tallystick.runtime.orders import NATURAL, Selection
 from tallystick.runtime.rehearsal import Cost, Rehearsal, Stretch, of_loop
@@ -101,7 +101,8 @@ def rehearse(
     data_bytes = (rows.train + rows.validation) * row_bytes
     if table.number is not None:  # what is opened of them too; the rehearsal held some of it
         data_bytes += max(0, rows.train + watched - room) * row_bytes
-    ahead_bytes = min(MAX_AHEAD_BYTES, cost.dealer_bytes / config.epochs)
+    last_bytes = max(step.request.derived_bytes for stretch in epoch for step in stretch.steps)
+    ahead_bytes = min(ENOUGH_AHEAD_BYTES + last_bytes, cost.dealer_bytes / config.epochs)
     computing_bytes = peak_bytes() - before_bytes
     return cost, round(PROCESS_BYTES + data_bytes + ahead_bytes + computing_bytes)
 

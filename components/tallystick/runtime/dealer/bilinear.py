@@ -19,10 +19,14 @@ conv_transpose2d         gradient by the images: gradient x of the   y' x, patch
 conv1d, convolutions     torch's own
 with groups
 =======================  ==========================================  =======================
+
+What is wider than operands and result, such as patches, is made for some rows or images at a time.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,8 +48,22 @@ OPERATIONS = frozenset(
 )
 
 
+AT_ONCE = 1 << 24
+"""So many numbers are held between operands and result: 128 MiB; or those of one row, if more."""
+
+
 def apply(operation: str, x: Tensor, y: Tensor, options: Options) -> Tensor:
     """Return ``x operation y``."""
+    parts = [
+        _apply(operation, some_x, some_y, options)
+        for (some_x,), (some_y,) in _pieces(operation, [x], [y], options)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.stack(parts).sum(0) if operation == "conv2d_kernel" else torch.cat(parts)
+
+
+def _apply(operation: str, x: Tensor, y: Tensor, options: Options) -> Tensor:
     groups = options.get("groups", 1)
     match operation:
         case "mul":
@@ -87,13 +105,64 @@ def add(
     if operation == "mul":
         return total.addcmul_(left[0], right[0]).addcmul_(left[1], right[1])
     if operation == "conv2d" and options.get("groups", 1) == 1:
-        patches = torch.cat([_patches(x, kernel_of(right[0].shape), options) for x in left])
-        kernels = torch.cat([y.flatten(1) for y in right], dim=1)
-        kernels = kernels.view(len(kernels), -1, *kernel_of(right[0].shape))
-        return total.add_(_convolve(patches, kernels, left[0].shape, options))
+        done = 0
+        for images, (first, second) in _pieces(operation, left, right, options):
+            here = total[done : done + len(images[0])]
+            done += len(images[0])
+            patches = torch.cat([_patches(x, kernel_of(first.shape), options) for x in images])
+            kernels = torch.cat([first.flatten(1), second.flatten(1)], dim=1)
+            kernels = kernels.view(len(kernels), -1, *kernel_of(first.shape))
+            here.add_(_convolve(patches, kernels, images[0].shape, options))
+        return total
     for x, y in zip(left, right, strict=True):
         total.add_(apply(operation, x, y, options))
     return total
+
+
+def _pieces(
+    operation: str, left: Sequence[Tensor], right: Sequence[Tensor], options: Options
+) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+    """Give the operands some rows at a time, so that what lies between stays small."""
+    rows, width = _between(operation, left[0].shape, right[0].shape, options)
+    step = max(1, AT_ONCE // max(1, width * len(left)))
+    if rows <= step:
+        yield left, right
+        return
+    if operation == "dot":
+        size = np.broadcast_shapes(left[0].shape, right[0].shape)
+        left, right = ([x.expand(size) for x in side] for side in (left, right))
+    both = operation in ("dot", "conv2d_kernel")
+    for first in range(0, rows, step):
+        some = slice(first, first + step)
+        yield [x[some] for x in left], [y[some] for y in right] if both else right
+
+
+def held(operation: str, left: Shape, right: Shape, options: Options) -> int:
+    """Return how many numbers lie in memory at once between operands and result."""
+    rows, width = _between(operation, left, right, options)
+    return min(rows * width, max(width, AT_ONCE))
+
+
+def _between(operation: str, left: Shape, right: Shape, options: Options) -> tuple[int, int]:
+    """Return how many rows may be computed one after the other, and how wide each is in between."""
+    match operation:
+        case "mul":
+            return 1, 0
+        case "dot":
+            shape = left if left == right else np.broadcast_shapes(left, right)
+            return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, shape[0])
+        case "matmul" | "matmul_tn" | "matmul_nt":
+            if left[:-2] == right[:-2]:
+                return 1, 0
+            stacks = math.prod(np.broadcast_shapes(left[:-2], right[:-2]))
+            return 1, stacks * (math.prod(left[-2:]) + math.prod(right[-2:]))
+        case "conv2d_kernel":
+            kernel, places = pairs(options, "kernel", 1), right[2:]
+        case _ if operation.startswith("conv_transpose"):
+            return left[0], math.prod(right[1:]) * math.prod(left[2:])
+        case _:
+            kernel, places = right[2:], product_shape(operation, left, right, options)[2:]
+    return left[0], left[1] * math.prod(kernel) * math.prod(places)
 
 
 def work(operation: str, left: Shape, right: Shape, options: Options) -> int:

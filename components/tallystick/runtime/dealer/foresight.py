@@ -16,7 +16,8 @@ from tallystick.runtime.dealer.prediction import Predictor
 
 MAX_AHEAD = 64
 """The most requests that are under way before anybody needs them."""
-MAX_AHEAD_BYTES = 64 << 20
+ENOUGH_AHEAD_BYTES = 64 << 20
+"""Nothing more is asked for while so much is under way; the last request may go beyond it."""
 
 Wanted = tuple[Correlation, tuple[Name, ...]]
 """A request, and the names of its operands' masks."""
@@ -109,7 +110,7 @@ class Foresight:
         if len(self._under_way) > MAX_AHEAD // 2:
             return []
         asked: list[Wanted] = []
-        while len(self._under_way) < MAX_AHEAD and self._bytes <= MAX_AHEAD_BYTES:
+        while len(self._under_way) < MAX_AHEAD and self._bytes < ENOUGH_AHEAD_BYTES:
             guess = self._predictor.guess(len(self._under_way))
             if not isinstance(guess, Step):
                 break

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tallystick.runtime.dealer import bilinear, digits
-from tallystick.runtime.dealer.correlations import Correlation, Part
+from tallystick.runtime.dealer.correlations import MAX_ELEMENTS, Correlation, Part
 from tallystick.runtime.dealer.shapes import Shape, product_shape
 from tallystick.runtime.errors import ProtocolViolation
 
@@ -76,6 +76,14 @@ class Product(Correlation):
         if not 0 < len(self.terms) <= MAX_TERMS or not 0 < len(self.shapes) <= 2 * MAX_TERMS:
             raise ProtocolViolation("a product of too many terms is not served")
         super().check()
+        if any(
+            bilinear.held(operation, self.shapes[left], self.shapes[right], dict(options))
+            > MAX_ELEMENTS
+            for operation, left, right, options in self.terms
+        ):
+            raise ProtocolViolation(
+                f"a request for {self.KIND} would hold more than {MAX_ELEMENTS} elements on the way"
+            )
         if self.bits:
             check_bits(self.bits)
 
