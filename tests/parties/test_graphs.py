@@ -1,5 +1,7 @@
 """Graphs on shares, forwards and backwards, against torch and its autograd on the same graph."""
 
+import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -132,3 +134,70 @@ def test_scores_and_gradients_are_those_of_torch(place: Place, name: str) -> Non
             exact = value.detach().numpy()
             allowed = 0.004 + 0.01 * np.abs(exact).max()
             np.testing.assert_allclose(found[key], exact, rtol=0, atol=allowed, err_msg=key)
+
+
+def _openings(session: Any) -> tuple[int, int]:
+    """Go there and back twice; return how many openings there were, and how many pairs tell."""
+    opened: list[Tensor] = []
+    engine = session.engine
+    opening = engine.context.open_sums
+
+    def watched(shares: Any) -> list[Tensor]:
+        values: list[Tensor] = opening(shares)
+        opened.extend(value.flatten() for value in values if value.numel() >= 64)
+        return values
+
+    engine.context = dataclasses.replace(engine.context, open_sums=watched)
+    graph, parameters, features, slope = example("images")
+    secret = engine.share(features if session.rank == 1 else None, 1, features.shape)
+    for turn in range(2):
+        shared = {key: engine.public(value + turn / 100) for key, value in parameters.items()}
+        tape = execution.forward(engine, graph, shared, secret, COINS)
+        execution.backward(tape, engine.public(slope))
+    small = 0
+    for one, other in itertools.combinations(opened, 2):
+        count = min(len(one), len(other))
+        small += int(((one[:count] - other[:count]).double().abs() < 2.0**50).sum() > count / 4)
+    return len(opened), small
+
+
+def test_no_mask_is_ever_on_two_values(pair: Place) -> None:
+    """The features are the same both times, the weights nearly so; their openings differ by what
+    is uniform over the ring, where x - a and x' - a would differ by x - x'.
+    """
+    for party, outcome in harness.run_parties(pair, _openings).items():
+        assert not isinstance(outcome, BaseException), (party, outcome)
+        assert outcome[0] > 60
+        assert outcome[1] == 0
+
+
+def _with_known_deviations(session: Any) -> list[int]:
+    """Apply one model again and again; return its rounds and how often it differs from torch's."""
+    engine, ledger = session.engine, session.ledger
+    graph, parameters, features, _ = example("signals")
+    secret = engine.share(features if session.rank == 1 else None, 1, features.shape)
+    shared = {key: engine.public(value) for key, value in parameters.items()}
+    found, wrong = [], 0
+    for change in (None, None, "running_var", "weight"):
+        for key in parameters:
+            if change and key.endswith(f"1.{change}"):
+                parameters[key] = parameters[key] * 3 + 1
+                if change == "weight":
+                    shared[key] = engine.public(parameters[key])
+                else:
+                    shared[key].set(engine.public(parameters[key]))
+        before = session.rounds
+        scores = execution.run(engine, graph, shared, secret)
+        found.append(session.rounds - before)
+        exact = plain.run(graph, parameters, features)
+        wrong += int((ledger.reveal(scores, "", why="a test") - exact).abs().max() > 0.01)
+    return [*found, wrong]
+
+
+def test_deviations_are_found_once_for_as_long_as_nothing_changes(pair: Place) -> None:
+    for party, found in harness.run_parties(pair, _with_known_deviations).items():
+        assert not isinstance(found, BaseException), (party, found)
+        first, again, *changed, wrong = found
+        assert again + 10 < first
+        assert changed == [first, first]
+        assert wrong == 0

@@ -1,7 +1,6 @@
 """CrypTen on this runtime: the only package that imports it, and adapts its internals.
 
-CrypTen 0.4.1 gives the tensors on shares, their autograd and their neural-network modules.
-Replaced are:
+CrypTen 0.4.1 gives the tensors on shares and their operations. Replaced are:
 
 ==========================  ===================================================================
 its part                    ours
@@ -13,7 +12,9 @@ truncation with errors      exact truncation (:mod:`~tallystick.runtime.protocol
 comparison by an adder      comparison by digits (:mod:`~tallystick.runtime.protocols.comparison`)
 functions without a domain  bounded ones (:mod:`~tallystick.runtime.protocols.functions`)
 maxima in many rounds       eight (:mod:`~tallystick.runtime.protocols.largest`)
-gradients from nothing      on what is masked already (:mod:`.gradients`)
+noughts of two neighbours   of every two parties (:func:`.world.nought`)
+networks by autograd        graphs whose way back uses what the way there has masked
+                            (:mod:`~tallystick.models.execution`)
 retry on network faults     none: a fault ends the step
 ==========================  ===================================================================
 

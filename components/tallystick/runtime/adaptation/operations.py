@@ -9,11 +9,9 @@ import crypten.mpc.primitives.converters as crypten_converters
 import torch
 from crypten.config import cfg
 from crypten.cryptensor import CrypTensor
-from crypten.gradients import FUNCTION_REGISTRY
 from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor
 from torch import Tensor
 
-from tallystick.runtime.adaptation import gradients
 from tallystick.runtime.adaptation.world import Secret, current
 from tallystick.runtime.dealer.kinds import Options
 from tallystick.runtime.protocols import functions, largest, layers, products
@@ -187,6 +185,3 @@ def install() -> None:
         setattr(Secret, name, _softmax(name))
     for name in ("sigmoid", "tanh", "exp", "log", "reciprocal", "inv_sqrt", "sqrt"):
         setattr(Secret, name, _function(name))
-    gradients.replace(
-        FUNCTION_REGISTRY, lambda: current().context, lambda share: current().from_share(share)
-    )

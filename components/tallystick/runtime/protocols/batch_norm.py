@@ -14,7 +14,6 @@ Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015, for the gradient.
 # B = batch, C = channels.
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,15 +158,6 @@ def known_deviations(context: Context, variance: Any, weight: Any, epsilon: floa
     found = deviations(context, variance.share, weight.share, epsilon)
     vars(variance)["_deviations"] = of, now, found
     return found
-
-
-def blend(
-    context: Context, old: Sequence[Tensor], new: Sequence[Tensor], part: float
-) -> list[Tensor]:
-    """Return this party's shares of old + part (new - old), for several values of one shape."""
-    before, now = torch.stack(list(old)), torch.stack(list(new))
-    step = (now - before) * round(part * 2**PRECISION_BITS)
-    return list((before + truncate(context, step, PRECISION_BITS)).unbind(0))
 
 
 def _along(channels: Tensor, x: Tensor) -> Tensor:

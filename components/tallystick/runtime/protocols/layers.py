@@ -5,12 +5,9 @@ What a layer multiplies is masked and opened once and serves the forward and the
 ===========  ======================================  =========================================
 layer        forward                                 backward
 ===========  ======================================  =========================================
-matmul,      mask x, w; x w                          mask g; g w', x' g
-linear
+linear       mask x, w; x w'                         mask g; g w, g' x
 conv2d       mask x, w; x * w                        mask g; transposed convolution, kernels
 relu         x - x [x < 0]                           mask g; g - g [x < 0], the same bits
-cross        softmax, then the logarithm at each      a product with the loss's own gradient
-entropy      row's class
 ===========  ======================================  =========================================
 
 Rounds: 2 for a product; 2 for both gradients of one. ReLU 6, and 1 backward. Bytes to each peer for
@@ -21,8 +18,6 @@ normalisation is in batch_norm.py.
 Fractions have 16 bits. Shares are int64 modulo 2**64.
 """
 
-# B = batch, K = classes.
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,41 +27,8 @@ from torch import Tensor
 from tallystick.runtime.dealer.kinds import Options
 from tallystick.runtime.protocols.comparison import Compared, below_nought
 from tallystick.runtime.protocols.context import Context
-from tallystick.runtime.protocols.functions import PRECISION_BITS, log, softmax
-from tallystick.runtime.protocols.products import (
-    Masked,
-    Sum,
-    mask,
-    product,
-    times,
-    together,
-)
-from tallystick.runtime.protocols.truncation import divided, reciprocal
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Matmul:
-    """x y of matrices, and their gradients."""
-
-    x: Masked
-    y: Masked
-
-    @classmethod
-    def forward(cls, context: Context, x: Tensor, y: Tensor) -> tuple[Tensor, "Matmul"]:
-        """Return this party's share of x y, and what the backward pass needs."""
-        layer = cls(*mask(context, x, y))
-        return product(context, "matmul", layer.x, layer.y, bits=PRECISION_BITS), layer
-
-    def backward(
-        self, context: Context, gradient: Tensor, *, wanted: tuple[bool, bool]
-    ) -> list[Tensor | None]:
-        """Return this party's shares of the gradients by x and by y, those that are wanted."""
-        (g,) = mask(context, gradient)
-        sums = [
-            Sum([g, self.y], [("matmul_nt", 0, 1, ())], PRECISION_BITS),
-            Sum([self.x, g], [("matmul_tn", 0, 1, ())], PRECISION_BITS),
-        ]
-        return _wanted(context, sums, wanted)
+from tallystick.runtime.protocols.functions import PRECISION_BITS
+from tallystick.runtime.protocols.products import Masked, Sum, mask, together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,39 +121,6 @@ def relu(context: Context, x: Tensor) -> tuple[Tensor, Compared]:
 def relu_gradient(context: Context, compared: Compared, gradient: Tensor) -> Tensor:
     """Return this party's share of the gradient where x was not below nought."""
     return gradient - compared.times(context, gradient)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CrossEntropy:
-    """The mean over rows of -log softmax(x) at the row's class, and its gradient."""
-
-    excess: Tensor
-    """softmax(x) - target: [B, K]."""
-
-    @classmethod
-    def forward(
-        cls, context: Context, x: Tensor, target: Tensor, *, wanted: bool
-    ) -> tuple[Tensor, "CrossEntropy"]:
-        """Return this party's share of the loss, nought if it is not wanted.
-
-        Args:
-            context: the session's means.
-            x: scores, [B, K].
-            target: one-hot, in fixed point, [B, K].
-            wanted: whether anybody will look at the loss.
-        """
-        likely = softmax(context, x)
-        layer = cls(likely - target)
-        if not wanted:
-            return torch.zeros((), dtype=torch.int64), layer
-        p, t = mask(context, likely, target)
-        chosen = product(context, "dot", p, t, bits=PRECISION_BITS)
-        return -divided(context, log(context, chosen).sum(), len(x)), layer
-
-    def backward(self, context: Context, gradient: Tensor) -> Tensor:
-        """Return this party's share of the gradient by x."""
-        factor, bits = reciprocal(len(self.excess))
-        return times(context, self.excess * factor, gradient, PRECISION_BITS + bits)
 
 
 def _wanted(context: Context, sums: list[Sum], wanted: tuple[bool, bool]) -> list[Tensor | None]:
