@@ -12,8 +12,9 @@ so s is right to about 2**-37, or to 2**-52 of itself where that is more. Of a c
 opened whether it reaches a threshold, and not the count: one comparison.
 
 Rounds: 1 for sums (16 V bytes to each peer); for thresholds those of a comparison, and 1.
-Learnt: by every party the sums; with two parties each learns the other's part from them. Of
-thresholds, one bit each. The dealer learns V of thresholds.
+Learnt: by every party the sums; with two parties each learns the other's part from them, and with
+more all but one together learn that one's. Of thresholds, one bit each. The dealer learns V of
+thresholds.
 Adversary: semi-honest, as everywhere. Source: additive secret sharing, nothing else.
 """
 

@@ -17,12 +17,11 @@ from tallystick.runtime.mesh import Mesh
 from tallystick.runtime.process_group import payload
 from tallystick.runtime.protocols import comparison, functions, products, truncation
 from tallystick.runtime.protocols.context import Context
+from tallystick.runtime.protocols.functions import PRECISION_BITS
 from tallystick.runtime.randomness import KEY_BYTES, Stream, new_key
 
 __all__ = ["MAX_MAGNITUDE", "PRECISION_BITS", "Engine", "Secret", "decode", "encode"]
 
-PRECISION_BITS = 16
-"""Fraction bits of a shared real number."""
 MAX_MAGNITUDE = 2.0**20
 """What is shared must be smaller. A product must be below 2**30, or it wraps without notice."""
 

@@ -3,12 +3,11 @@
 Roles: parties P0..Pn-1 and the dealer. Party i and the dealer hold a key k_i (sent over TLS when
 the session starts); request number t of a session draws from stream t of each key. For one request:
 
-    every party i draws its share of each *mask* from its stream;
-    the dealer draws the same, combines them (sum modulo 2**64, or exclusive or), and computes the
-    *derived*
-        values from the masks;
-    every party i > 0 draws its share of each derived value from its stream too;
-    the dealer sends P0 what is missing:  derived - (or xor) the shares of all others.
+    every party i      draws its share of each *mask* from its stream;
+    the dealer         draws the same, combines them (sum modulo 2**64, or exclusive or), and
+                       computes the *derived* values from the masks;
+    every party i > 0  draws its share of each derived value from its stream too;
+    the dealer         sends P0 what is missing: derived - (or xor) the shares of all others.
 
 So only P0 waits for the dealer, and only derived values travel. Both sides compute from the same
 class here, so what is drawn and in which order is written once. The dealer learns the requests:

@@ -5,15 +5,14 @@ Randomness: a uniform modulo 2**64, r = -a (shared by sum); a bit t for each ele
 xor); b = t xor the top bit of r (shared by sum); for each of the 16 digits p_j of r's low 63 bits
 the table of [p_j = v] for v = 1..15 (shared by xor).
 Message 1 (all parties to all):   [c] = [x] - [a] = [x] + [r],   opened, unless x is masked already.
-Locally:    look the tables up at the digits of c: shares of lt_j = [c_j < p_j] and eq_j = [c_j =
-    p_j].
-Messages 2 to 5: a tree of four levels joins neighbouring digits (hi, lo), all ands of a level at
-once:
-            lt = lt_hi xor (eq_hi and lt_lo),   eq = eq_hi and eq_lo.
-            At its root lt is the borrow of c - r below the top bit.
-Message 6:  z = borrow xor t,   opened. With m = z xor the top bit of c:
-            sign of x = top of c xor top of r xor borrow = m xor b,   so   [sign] = m + [b] - 2 m
-            [b].
+Locally:            look the tables up at the digits c_j of c:
+                        shares of lt_j = [c_j < p_j] and of eq_j = [c_j = p_j].
+Messages 2 to 5:    a tree of four levels joins neighbouring digits (hi, lo), a level at once:
+                        lt = lt_hi xor (eq_hi and lt_lo),   eq = eq_hi and eq_lo.
+                    At its root lt is the borrow of c - r below the top bit.
+Message 6:          z = borrow xor t,   opened. With m = z xor the top bit of c:
+                        sign of x = top of c xor top of r xor borrow = m xor b,
+                        so   [sign] = m + [b] - 2 m [b].
 
 A gate multiplies by the sign without a message where the dealer also deals a b:
             x sign = (c + a) (m + (1 - 2 m) b) = m x + (1 - 2 m) (c b + a b),
@@ -56,7 +55,7 @@ class Compared:
         """Return this party's share of other * [x < 0]; one round."""
         (masked,) = mask(context, other)
         (dealt,) = context.obtain(Gate(tuple(other.shape)), (*self.masks, masked.mask))
-        return self._gated(context, masked.opened, dealt, masked.share)
+        return self._gated(context, masked.opened, dealt, masked.mask_share)
 
     def _gated(self, context: Context, opened: Tensor, dealt: Tensor, share: Tensor) -> Tensor:
         """Return m y + (1 - 2 m) (opened b + dealt), for y = opened + its mask."""
@@ -85,13 +84,13 @@ def below_nought(context: Context, share: Tensor) -> tuple[Tensor, Compared]:
     """Return this party's share of min(x, 0), and the comparison for more of its kind."""
     (masked,) = mask(context, share)
     compared, (dealt,) = _compare(context, masked, gates=1)
-    return compared._gated(context, masked.opened, dealt, masked.share), compared
+    return compared._gated(context, masked.opened, dealt, masked.mask_share), compared
 
 
 def _compare(context: Context, x: Masked, gates: int) -> tuple[Compared, list[Tensor]]:
     t = context.mask(flips(x.shape))
     if not x.opened.numel():
-        return Compared(x.share, x.share, (x.mask, t)), [x.share]
+        return Compared(x.mask_share, x.mask_share, (x.mask, t)), [x.mask_share]
     request = Sign(x.shape, gates)
     tables, b, *dealt = context.obtain(request, (x.mask, t))
     c = x.opened.reshape(-1)

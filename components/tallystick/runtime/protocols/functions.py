@@ -43,6 +43,7 @@ from tallystick.runtime.protocols.products import square, times
 from tallystick.runtime.protocols.truncation import truncate
 
 PRECISION_BITS = 16
+"""Fraction bits of a shared real number."""
 RIM = 12.0
 _SIGMOID = fit(lambda x: 1 / (1 + np.exp(-x)), domain=(-RIM, RIM), period_log2=5)
 _LOG_COSH = fit(lambda x: np.log(2 * np.cosh(x / 2)), domain=(-RIM, RIM), period_log2=5)

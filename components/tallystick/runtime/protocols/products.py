@@ -1,6 +1,8 @@
 """Products of shared values, for any bilinear operation: element-wise, matrices, convolutions.
 
-Roles: parties P0..Pn-1 with additive shares of the operands x, y, ... modulo 2**64; a dealer.
+Roles: parties P0..Pn-1 with additive shares of the operands x, y, ... modulo 2**64; a dealer. What
+is truncated must be below 2**62: of two numbers with 16 fraction bits the product below 2**30. Else
+it wraps, and nobody notices.
 Randomness: a mask a for each operand, uniform; c = a_x op a_y, or what truncates it; all shared.
 Message 1 (all parties to all):   [e_x] = [x] - [a_x],   opened, once for each operand.
 Locally, for each product:        [z] = [c] + e_x op [a_y] + [a_x] op e_y + e_x op e_y
@@ -49,8 +51,8 @@ class Masked:
     mask: Mask
     opened: Tensor
     """x - a, which every party knows."""
-    share: Tensor = field(repr=False)
-    """This party's share of a."""
+    mask_share: Tensor = field(repr=False)
+    """This party's share of a, in the value's shape."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,7 +61,7 @@ class Masked:
 
     def view(self, *shape: int) -> "Masked":
         """Return the same value in another shape."""
-        return Masked(self.mask, self.opened.view(*shape), self.share.view(*shape))
+        return Masked(self.mask, self.opened.view(*shape), self.mask_share.view(*shape))
 
 
 def mask(context: Context, *values: Tensor) -> list[Masked]:
@@ -110,8 +112,8 @@ def together(context: Context, sums: Sequence[Sum]) -> list[Tensor]:
         total, *truncation = context.obtain(request, [x.mask for x in one.operands])
         for operation, left, right, options in one.terms:
             x, y = one.operands[left], one.operands[right]
-            second = y.share + y.opened if context.rank == 0 else y.share
-            pairs = (x.opened, x.share), (second, y.opened)
+            second = y.mask_share + y.opened if context.rank == 0 else y.mask_share
+            pairs = (x.opened, x.mask_share), (second, y.opened)
             total = bilinear.add(total, operation, *pairs, dict(options))
         if one.plus is not None:
             total += one.plus

@@ -4,9 +4,8 @@ Roles: parties P0..Pn-1 with additive shares modulo 2**64 of x, |x| < 2**62; a d
 Randomness: r uniform modulo 2**64, s = (r mod 2**63) >> f, t = the top bit of r; r, s, t shared.
 Message (all parties to all):     [c] = [x] + 2**62 + [r],   opened.
 Locally:                          u = top bit of c
-                                  [w] = u + [t] - 2 u [t]                 (u xor t: x + 2**62 + r
-                                  wrapped) [y] = ((c mod 2**63) >> f) - [s] + [w] 2**(63-f) -
-                                  2**(62-f)
+                                  [w] = u + [t] - 2 u [t]   (u xor t: whether x + 2**62 + r wrapped)
+                                  [y] = ((c mod 2**63) >> f) - [s] + [w] 2**(63-f) - 2**(62-f)
 
 Why: with x' = x + 2**62 in [0, 2**63), c = x' + r. The lower 63 bits of x' + r carry into the top
 bit exactly when u differs from t, so x' = (c mod 2**63) - (r mod 2**63) + w 2**63 over the
@@ -32,7 +31,8 @@ from torch import Tensor
 from tallystick.runtime.dealer.kinds import Truncation
 from tallystick.runtime.protocols.context import Context
 
-MAX_MAGNITUDE = 1 << 62
+_OFFSET = 1 << 62
+"""Makes every x of the domain positive."""
 _LOW = torch.iinfo(torch.int64).max
 _AT_ONCE = 1 << 15
 """Elements whose formula is computed at once: three times as fast as passes over all of them."""
@@ -81,7 +81,7 @@ def finish(context: Context, masked: Sequence[Unfinished]) -> list[Tensor]:
     totals = [total for total, *_ in masked]
     if context.rank == 0:
         for total in totals:
-            total += MAX_MAGNITUDE
+            total += _OFFSET
     opened = context.open_sums(totals)
     first = context.rank == 0
     return [
