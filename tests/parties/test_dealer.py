@@ -35,6 +35,7 @@ from tallystick.runtime.session import Session
 
 from tests import harness
 from tests.harness import DEALER, Place
+from tests.parties import steps
 
 
 @pytest.fixture
@@ -330,6 +331,41 @@ def test_a_dealer_with_too_many_sessions_refuses_another_and_says_why(
         for mesh in meshes:
             mesh.close()
         thread.join(10)
+
+
+def overheard(place: harness.Place) -> None:
+    """Serve, and write down all that is read: hellos, requests, last words."""
+    loads = json.loads
+
+    def written_down(content: bytes) -> Any:
+        print("read", content.decode(), flush=True)
+        return loads(content)
+
+    json.loads = written_down
+    sys.exit(serve(place.consortium, place.identity(DEALER)))
+
+
+def test_the_dealer_hears_neither_the_configuration_nor_the_reasons_of_failures(
+    tmp_path: Path,
+) -> None:
+    place = harness.make_place(tmp_path, 2)
+    process = harness.Process(place, overheard, place, log=tmp_path / "dealer.log")
+    runs: dict[str, steps.Run] = {}
+    try:
+        process.await_line('"serving"')
+        runs = steps.run_all(place, lambda name: {"fault": "late data" * (name == "bob")})
+        assert {name: run.wait(30) for name, run in runs.items()} == {"alice": 4, "bob": 3}
+        assert "the column 'age' holds nothing" in runs["alice"].failed["message"]
+        process.await_line('"served"')
+    finally:
+        steps.end(runs)
+        process.end()
+    lines = (tmp_path / "dealer.log").read_text().splitlines()
+    read = [json.loads(line.removeprefix("read ")) for line in lines if line.startswith("read ")]
+    hellos = [message for message in read if "joint" in message]
+    assert [hello["joint"] for hello in hellos] == [{"consortium": place.load().digest()}] * 2
+    assert {"kind": "DataError", "message": "see its log for the reason", "at_fault": None} in read
+    assert not any("age" in json.dumps(message["message"]) for message in read if "kind" in message)
 
 
 def impatient(place: harness.Place) -> None:

@@ -138,6 +138,32 @@ def test_who_stops_says_why_to_everybody(meshes: Any) -> None:
     assert any("DataError: the file is missing" in str(e) for e in results.values())
 
 
+def test_the_dealer_is_told_that_a_party_stops_but_not_why(links: Any) -> None:
+    connected = links("alice", "bob", harness.DEALER)
+    Mesh(connected["alice"], dealer=harness.DEALER).abort("DataError", "no column 'age'", None)
+    (to_bob, _), (to_dealer, _) = connected["bob"], connected[harness.DEALER]
+    with pytest.raises(PeerLost, match="'alice' stopped with DataError: no column 'age'"):
+        to_bob.fill()
+    with pytest.raises(PeerLost, match="'alice' stopped with DataError: see its log") as told:
+        to_dealer.fill()
+    assert "age" not in str(told.value)
+
+
+def test_whose_fault_it_is_says_so_itself_though_another_was_quicker(links: Any) -> None:
+    connected = links("alice", "bob", harness.DEALER)
+    made = {name: Mesh(connected[name]) for name in connected}
+    made[harness.DEALER].abort("PeerLost", "'alice' stopped with DataError: see its log", "alice")
+
+    def stop() -> None:
+        time.sleep(0.3)
+        made["alice"].abort("DataError", "no column 'age'", None)
+
+    results = harness.together({"alice": stop, "bob": lambda: made["bob"].message("alice")})
+    assert str(results["bob"]) == "'alice' stopped with DataError: no column 'age'"
+    for one in made.values():
+        one.close()
+
+
 def test_the_reason_is_kept_for_a_peer_that_computes_meanwhile(meshes: Any) -> None:
     """Its heart meets the closed connection first; the main thread must still learn the reason."""
     made = meshes("alice", "bob")

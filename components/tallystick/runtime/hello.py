@@ -27,7 +27,7 @@ class Hello:
     step: str
     member: str
     joint: dict[str, Any] = field(default_factory=dict)
-    """What all parties must agree on, by name; it is public."""
+    """What both sides must agree on, by name: between parties all that is public of the step."""
     stopped: dict[str, Any] | None = None
     """Why this member cannot run the step, if so: kind, message, at_fault."""
 

@@ -3,7 +3,8 @@
 Of two parties the one of higher rank dials; every party dials the dealer. A dialler tries every
 address behind the peer's name, again and again until the deadline. On each connection both sides
 prove with TLS that they hold a pinned key, then send ``hello``: protocol version, package version,
-session, step, party, and the joint configuration. What follows from it:
+session, step, party, and the joint configuration, of which the dealer is told the consortium's
+digest and nothing else. What follows from it:
 
 - another session or step: not ours. The listener hangs up and the dialler tries on, since several
   steps may listen behind one name;
@@ -20,6 +21,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,9 @@ class Meeting:
         require_valid((*consortium.parties, consortium.dealer))
         self._consortium = consortium
         self._hello = hello
+        # The dealer is to serve the same parties in the same order; what they compute, and on which
+        # columns, is between them.
+        self._hello_to_dealer = replace(hello, joint={"consortium": consortium.digest()})
         self._dial_context, self._accept_context = tls_contexts(consortium, hello.member, identity)
         self._links: dict[str, Link] = {}
         self._error: TallystickError | None = None
@@ -144,7 +149,8 @@ class Meeting:
             self._over = True
         fault = error.at_fault if isinstance(error, PeerError) else None
         text = str(error) if isinstance(error, TallystickError) else "it was interrupted"
-        Mesh(self._links.values()).abort(type(error).__name__, text, fault)
+        mesh = Mesh(self._links.values(), dealer=self._consortium.dealer.name)
+        mesh.abort(type(error).__name__, text, fault)
 
     def _timeout(self, missing: list[str], timeout_s: float, *, unknown_too: bool) -> PeerTimeout:
         who = " and ".join(
@@ -204,14 +210,15 @@ class Meeting:
                 f"whoever answers at {member.address} is not {member.name!r}"
             )
             return None
+        hello = self._hello_to_dealer if member == self._consortium.dealer else self._hello
         try:
-            send_hello(connection, self._hello)
+            send_hello(connection, hello)
             content = receive_hello(connection)
             if content is None:  # another session or step listens there, and ours may beside it
                 connection.close()
                 self._patience[member.name] = _BESIDE_S
                 return None
-            self._hello.check(Hello.decode(content, member.name))
+            hello.check(Hello.decode(content, member.name))
             return prepared(connection, member.name)
         except (OSError, TallystickError) as error:
             connection.close()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tallystick.runtime.errors import PeerTimeout, ProtocolViolation, TallystickError
+from tallystick.runtime.errors import PeerError, PeerTimeout, ProtocolViolation, TallystickError
 from tallystick.runtime.frames import (
     ABORT,
     DATA,
@@ -31,7 +31,8 @@ SILENCE_S = 20.0
 WAIT_S = 3600.0
 """The longest wait for a living peer."""
 LINGER_S = 1.0
-"""How long a member that stops makes sure that its peers learn why."""
+"""How long a member that stops makes sure that its peers learn why, and how long they listen."""
+_NOT_TOLD = "see its log for the reason"
 
 
 class Mesh:
@@ -39,10 +40,13 @@ class Mesh:
 
     Args:
         links: connected, handshake done.
+        dealer: the name of a peer that is told that this member stops, but not why: the reason may
+            name files and columns, which are the parties' affair.
     """
 
-    def __init__(self, links: Iterable[Link]) -> None:
+    def __init__(self, links: Iterable[Link], *, dealer: str | None = None) -> None:
         self.links = {link.peer: link for link in links}
+        self._dealer = dealer
         self.rounds = 0
         self.waiting_s = 0.0
         self._lock = threading.RLock()
@@ -143,7 +147,7 @@ class Mesh:
                 if done():
                     break
                 if failure is not None:
-                    raise failure
+                    raise self._at_first_hand(failure)
                 self._check_deadlines(links, start)
                 poll = select.poll()
                 for link in links:
@@ -168,6 +172,21 @@ class Mesh:
                     link.fill()
             except TallystickError as error:
                 failure = failure or error
+        return failure
+
+    def _at_first_hand(self, failure: TallystickError) -> TallystickError:
+        """Where one peer tells that another has stopped, give the other's own words a moment.
+
+        They may be on a longer way, and they say more: the dealer, for one, is not told the reason.
+        """
+        link = self.links.get((isinstance(failure, PeerError) and failure.at_fault) or "")
+        deadline = time.monotonic() + LINGER_S
+        while link is not None and not link.stalled and time.monotonic() < deadline:
+            try:
+                link.fill()
+            except TallystickError as error:
+                return error
+            time.sleep(0.01)
         return failure
 
     def _check_deadlines(self, links: list[Link], start: float) -> None:
@@ -215,14 +234,13 @@ class Mesh:
 
     def abort(self, kind: str, message: str, at_fault: str | None) -> None:
         """Tell every peer that this member stops and why, as far as that is possible, and close."""
-        # At most twelve bytes a character in JSON: below the frame's limit.
-        reason = json.dumps(
-            {"kind": kind, "message": message[:1000], "at_fault": at_fault}
-        ).encode()
         with self._lock:
             links = [link for link in self.links.values() if not link.finished]
             for link in links:
-                link.post(ABORT, reason)
+                told = _NOT_TOLD if link.peer == self._dealer else message
+                # At most twelve bytes a character in JSON: below the frame's limit.
+                reason = {"kind": kind, "message": told[:1000], "at_fault": at_fault}
+                link.post(ABORT, json.dumps(reason).encode())
             deadline = time.monotonic() + LINGER_S
             while time.monotonic() < deadline:
                 links = [link for link in links if not link.hang_up()]

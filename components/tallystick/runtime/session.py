@@ -73,7 +73,7 @@ class Session:
         links = Meeting(consortium, config.identity, hello).meet(config.join_timeout_s)
         life.outcome.joined = True
         events.emit("joined", parties=list(consortium.names))
-        mesh = Mesh(links)
+        mesh = Mesh(links, dealer=consortium.dealer.name)
         session: Self | None = None
         try:
             dealer = DealerClient(mesh, consortium.dealer.name, rank)

@@ -1,9 +1,9 @@
 """The dealer's service: many sessions at once, each in a thread of its own with keys of its own.
 
-It keeps nothing on disk. What it learns: who takes part in which session and step, kinds and
-shapes of the requests, which rows of a masked table are taken together, and for aided PSI the
-pseudonyms (keyed hashes under a key that it never sees), hence how many ids each party has and how
-many match.
+It keeps nothing on disk. What it learns: who takes part in which session and step; whether that
+ended well, or by whose fault and in which kind of error; kinds and shapes of the requests; which
+rows of a masked table are taken together; and for aided PSI the pseudonyms (keyed hashes under a
+key that it never sees), hence how many ids each party has and how many match.
 """
 
 import socket
@@ -97,12 +97,12 @@ class DealerServer:
         if wanted is None:
             raise ProtocolViolation("it sent no proper hello")
         # The parties compare their configurations with each other. Of the dealer they must know
-        # that it means the same parties, in the same order.
-        joint = content.get("joint")
-        joint = joint if isinstance(joint, dict) else {}
-        joint = {**joint, "consortium": self._consortium.digest()}
+        # that it means the same parties, in the same order, and it is told no more than that.
         ours = Hello(
-            session=wanted[0], step=wanted[1], member=self._consortium.dealer.name, joint=joint
+            session=wanted[0],
+            step=wanted[1],
+            member=self._consortium.dealer.name,
+            joint={"consortium": self._consortium.digest()},
         )
         send_hello(connection, ours)
         ours.check(Hello.decode(content, party))
