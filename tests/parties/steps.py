@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from tallystick.runtime import events, life, mesh
+from tallystick.runtime import session as session_module
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.errors import DataError
+from tallystick.runtime.mesh import Mesh
 from tallystick.runtime.session import Session
 
 from tests.harness import Place, Process
@@ -44,6 +46,10 @@ def work(config: WorkConfig) -> int:
         raise RuntimeError("row 17 holds 4711")
     if config.fault.startswith("dies"):
         _die(config.fault)
+    if config.fault == "tells one and dies":
+        _tell_one_and_die()
+    if config.fault == "cannot tidy up":
+        _keep_what_was_replaced()
     with Session.join(config, "work") as session:
         folder = session.output(config.out / "result")
         folder.mkdir()
@@ -73,6 +79,30 @@ def _die(when: str) -> None:
         return renamed
 
     Path.rename = last  # type: ignore[method-assign, assignment]
+
+
+def _tell_one_and_die() -> None:
+    """Kill this process when one other party is told that it has published."""
+    post, told = Mesh.post_message, []
+
+    def once(mesh: Mesh, peer: str, message: Any) -> None:
+        if message == {"published": True} and told:
+            os.kill(os.getpid(), signal.SIGKILL)
+        told.extend([peer] * (message == {"published": True}))
+        post(mesh, peer, message)
+
+    Mesh.post_message = once  # type: ignore[method-assign]
+
+
+def _keep_what_was_replaced() -> None:
+    remove = session_module._remove
+
+    def failing(path: Path) -> None:
+        if path.name.endswith(".replaced") and path.exists():
+            raise OSError("device or resource busy")
+        remove(path)
+
+    session_module._remove = failing
 
 
 def _compute(session: Session, config: WorkConfig) -> None:

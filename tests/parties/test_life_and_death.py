@@ -154,7 +154,7 @@ def start_again(place: Place) -> None:
 
 
 def at_random(place: Place, rng: random.Random, after_s: float, number: int) -> None:
-    """Signal one party at a random moment; the others publish everything or nothing."""
+    """Signal one party at a random moment; the others all publish everything, or all nothing."""
     session = f"random-{rng.randrange(10**9)}"
     changes = {"rounds": 12, "session": session, "join_timeout_s": 3}
     runs = steps.run_all(place, lambda _: changes)
@@ -162,10 +162,10 @@ def at_random(place: Place, rng: random.Random, after_s: float, number: int) -> 
     try:
         time.sleep(rng.random() * after_s)
         runs[victim].process.signal(number)
-        for name, run in runs.items():
-            if name == victim:
-                continue
-            code = run.wait(15)
+        survivors = [run for name, run in runs.items() if name != victim]
+        codes = [run.wait(15) for run in survivors]
+        assert len(set(codes)) == 1, [run.process.log.read_text() for run in survivors]
+        for run, code in zip(survivors, codes, strict=True):
             if code == 0:
                 assert run.published == WHOLE
             else:
@@ -206,6 +206,37 @@ def test_a_party_that_dies_while_all_publish_leaves_nothing_published(
         assert runs["alice"].published == set()
     finally:
         steps.end(runs)
+
+
+def test_a_party_that_tells_only_one_that_it_published_leaves_nothing_published(
+    trio: tuple[Place, Any],
+) -> None:
+    """The one who was told is through, as far as it can see; it must hear out the other."""
+    place, _ = trio
+    runs = steps.run_all(
+        place, lambda name: {"fault": "tells one and dies"} if name == "carol" else {}
+    )
+    try:
+        assert runs["carol"].wait() == -signal.SIGKILL
+        survivors = {name: run for name, run in runs.items() if name != "carol"}
+        for run in survivors.values():
+            assert run.wait() == 4
+            assert run.failed["at_fault"] == "carol"
+        steps.clear(survivors)
+    finally:
+        steps.end(runs)
+
+
+def test_what_cannot_be_tidied_up_undoes_nothing(pair: Place) -> None:
+    for fault in ("", "cannot tidy up"):
+        runs = steps.run_all(pair, lambda name, f=fault: {"fault": f if name == "bob" else ""})
+        try:
+            assert [run.wait() for run in runs.values()] == [0, 0]
+        finally:
+            steps.end(runs)
+    assert runs["alice"].published == WHOLE
+    left = {f".{name}.replaced" for name in WHOLE}
+    assert runs["bob"].published == WHOLE | left
 
 
 def test_what_a_killed_party_left_unfinished_is_gone_after_the_next_run(pair: Place) -> None:

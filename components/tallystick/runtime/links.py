@@ -89,7 +89,7 @@ class Link:
             # The peer's last words may still lie in our receive buffer; they say why it went.
             self._outgoing.clear()
             self.fill()
-            raise self._keep(self._lost(error)) from None
+            raise self.fail(self._lost(error)) from None
 
     def _send(self) -> None:
         outgoing = self._outgoing
@@ -144,9 +144,9 @@ class Link:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except (OSError, ValueError) as error:
-            raise self._keep(self._lost(error)) from None
+            raise self.fail(self._lost(error)) from None
         except TallystickError as error:
-            raise self._keep(error) from None
+            raise self.fail(error) from None
 
     def _read(self, buffer: memoryview) -> int:
         """Read at least one byte; into a large buffer, record by record, all that has come."""
@@ -197,7 +197,12 @@ class Link:
 
     # Errors
 
-    def _keep(self, error: TallystickError) -> TallystickError:
+    @property
+    def failure(self) -> TallystickError | None:
+        """What went wrong first, if anything did."""
+        return self._failure
+
+    def fail(self, error: TallystickError) -> TallystickError:
         """Remember the first error: whoever uses the link later, on any thread, meets it again."""
         self._failure = self._failure or error
         return self._failure

@@ -10,7 +10,7 @@ import json
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from tallystick.runtime.errors import PeerError, PeerTimeout, ProtocolViolation, TallystickError
@@ -136,10 +136,10 @@ class Mesh:
         with self._lock:
             return {peer: self.links[peer].expect_message() for peer in peers}
 
-    def drive(self, done: Callable[[], bool]) -> None:
-        """Move bytes until ``done()``; errors as in :meth:`wait`."""
+    def drive(self, done: Callable[[], bool], links: Collection[Link] | None = None) -> None:
+        """Move bytes until ``done()``, on some of the links; errors as in :meth:`wait`."""
         start = time.monotonic()
-        links = list(self.links.values())
+        links = list(self.links.values()) if links is None else links
         with self._lock:
             while True:
                 failure = self._move(links)
@@ -161,7 +161,7 @@ class Mesh:
         self.waiting_s += time.monotonic() - start
 
     @staticmethod
-    def _move(links: list[Link]) -> TallystickError | None:
+    def _move(links: Iterable[Link]) -> TallystickError | None:
         """Send and read what is possible now; return the first error."""
         failure = None
         for link in links:
@@ -189,16 +189,18 @@ class Mesh:
             time.sleep(0.01)
         return failure
 
-    def _check_deadlines(self, links: list[Link], start: float) -> None:
+    def _check_deadlines(self, links: Iterable[Link], start: float) -> None:
         now = time.monotonic()
         for link in links:
             if link.ended or link.stalled:
                 continue
             if now - max(link.last_heard, start) > SILENCE_S:
-                raise PeerTimeout(
-                    f"{link.peer!r} has been silent for {SILENCE_S:.0f} s; check that its "
-                    "process runs and that the network between you is up",
-                    at_fault=link.peer,
+                raise link.fail(
+                    PeerTimeout(
+                        f"{link.peer!r} has been silent for {SILENCE_S:.0f} s; check that its "
+                        "process runs and that the network between you is up",
+                        at_fault=link.peer,
+                    )
                 )
         if now - start > WAIT_S:
             raise PeerTimeout(f"the peers sent nothing of use for {WAIT_S:.0f} s")
@@ -225,12 +227,37 @@ class Mesh:
                     self._lock.release()
 
     def end(self) -> None:
-        """Say that all went well, wait until every peer has said so too, and close."""
+        """Say that all went well, wait until every peer has said so too, and close.
+
+        Raises:
+            TallystickError: a peer went without saying so; all others were heard to their end.
+        """
+        for failure in self.conclude().values():
+            raise failure
+        self.close()
+
+    def conclude(self) -> dict[str, TallystickError]:
+        """Say that all went well, and wait until every peer has said so too, or has gone.
+
+        Returns:
+            How it went, by name, of each peer that did not say so.
+        """
         with self._lock:
             for link in self.links.values():
                 link.post(END)
-        self.drive(lambda: all(link.flushed and link.ended for link in self.links.values()))
-        self.close()
+        failures: dict[str, TallystickError] = {}
+        while True:
+            left = [link for link in self.links.values() if link.peer not in failures]
+            try:
+                self._drive_to_the_end(left)
+            except TallystickError as error:
+                gone = [link for link in left if link.failure is not None]
+                failures |= {link.peer: link.failure or error for link in gone or left}
+            else:
+                return failures
+
+    def _drive_to_the_end(self, links: Collection[Link]) -> None:
+        self.drive(lambda: all(link.flushed and link.ended for link in links), links)
 
     def abort(self, kind: str, message: str, at_fault: str | None) -> None:
         """Tell every peer that this member stops and why, as far as that is possible, and close."""

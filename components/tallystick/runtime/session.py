@@ -11,7 +11,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,9 +82,11 @@ class Session:
                 yield session
                 session._finish(config.reveals)
         except BaseException as error:
-            if session is not None:
-                session._discard()
-            _stop(mesh, error)
+            try:
+                if session is not None:
+                    session._discard()
+            finally:
+                _stop(mesh, error)
             raise
         finally:
             life.outcome.traffic = _traffic(mesh)
@@ -172,16 +174,29 @@ class Session:
                     at_fault=name,
                 )
         self._publish()
-        # Whoever is not told that all have published takes its own outputs back.
+        # Whoever is not told that all have published takes its own outputs back, and says so.
         self.exchange({"published": True})
-        try:
-            self._mesh.end()
-        except TallystickError:  # all have said that they are through; a peer only left in haste
-            self._mesh.close()
+        self._conclude()
         for replaced in self._replaced.values():
-            _remove(replaced)
+            with suppress(
+                OSError
+            ):  # what is in the way here undoes nothing: the others are through
+                _remove(replaced)
+        self._published, self._replaced = [], {}
         life.outcome.reveals = self.ledger.as_json()
         life.outcome.results = self._results
+
+    def _conclude(self) -> None:
+        """Hear each peer to its end, since a party that was lost may have told some but not all.
+
+        Raises:
+            PeerLost: a party takes its outputs back. Whoever is only gone has published as well.
+        """
+        failures = self._mesh.conclude()
+        for name in self.parties:
+            if name in failures and self._mesh.links[name].aborted:
+                raise failures[name]
+        self._mesh.close()
 
     def _publish(self) -> None:
         for path, aside in self._outputs.items():
