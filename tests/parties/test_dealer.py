@@ -29,8 +29,6 @@ from tallystick.runtime.identity import tls_contexts
 from tallystick.runtime.links import Link
 from tallystick.runtime.listening import prepared
 from tallystick.runtime.mesh import Mesh
-from tallystick.runtime.orders import Selection
-from tallystick.runtime.protocols import kept
 from tallystick.runtime.session import Session
 
 from tests import harness
@@ -369,42 +367,27 @@ def test_the_dealer_hears_neither_the_configuration_nor_the_reasons_of_failures(
 
 
 def impatient(place: harness.Place) -> None:
+    """Serve with a patience for living peers that ends soon, where anything holds to it."""
     mesh_module.WAIT_S = 1.0
     sys.exit(serve(place.consortium, place.identity(DEALER)))
 
 
-def idle(session: Session, manner: str) -> float:
-    def wait(rows: Selection | None = None) -> torch.Tensor:
+def idle(session: Session) -> float:
+    for _ in range(12):
         time.sleep(0.25)
-        if manner == "says so":
-            session.dealer.keep()
         session.exchange({})
-        return torch.zeros(1 if rows is None else rows.count, 1, dtype=torch.int64)
-
-    if manner == "masks a large table":
-        kept.PIECE_BYTES = 8
-        kept.Kept.make(session.engine.context, (12, 1), wait)
-    else:
-        for _ in range(12):
-            wait()
     return multiply(session, 2.0)
 
 
-@pytest.mark.parametrize("manner", ["says so", "masks a large table", "is silent"])
-def test_a_session_that_asks_for_nothing_is_served_as_long_as_it_says_that_it_goes_on(
-    tmp_path: Path, manner: str
-) -> None:
+def test_a_session_that_asks_for_nothing_is_served_as_long_as_it_lives(tmp_path: Path) -> None:
     place = harness.make_place(tmp_path, 2)
     process = harness.Process(place, impatient, place, log=tmp_path / "dealer.log")
     try:
         process.await_line('"serving"')
-        results = harness.run_parties(place, idle, manner)
+        results = harness.run_parties(place, idle)
     finally:
         process.end()
-    if manner != "is silent":
-        assert results["alice"] == pytest.approx(4.0, abs=1e-3)
-    else:
-        assert "sent nothing of use for 1 s" in str(results["alice"])
+    assert results["alice"] == pytest.approx(4.0, abs=1e-3)
 
 
 def test_the_dealer_is_a_command_that_ends_when_it_is_told_to(tmp_path: Path) -> None:

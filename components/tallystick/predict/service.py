@@ -73,7 +73,6 @@ class Service:
                 self._tell({"tick": True}, others)
                 receipts = mesh.messages(others)
                 mesh.wait(receipts.values(), counted=False)
-                self._session.dealer.keep()
                 if stop.is_set() or any(_says_stop(r.message) for r in receipts.values()):
                     desk.close()
                 ticked = time.monotonic()
@@ -88,7 +87,6 @@ class Service:
                     self._require_sound(n, places)
                     self._compute(n, places, self._own(places))
                 case {"tick": True, **rest} if not rest:
-                    self._session.dealer.keep()
                     mesh.post_message(receiver, {"stop": stop.is_set()})
                 case {"end": True, **rest} if not rest:
                     return

@@ -50,7 +50,6 @@ class Engine:
             reserve=dealer.reserve,
             take=dealer.take,
             foretell=dealer.foretell,
-            attend=dealer.keep,
             open_sums=self._open_sums,
             open_xors=self._open_xors,
         )

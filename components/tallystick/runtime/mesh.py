@@ -29,7 +29,7 @@ HEARTBEAT_S = 2.0
 SILENCE_S = 20.0
 """A peer from which nothing came for so long, not even a heartbeat, is lost."""
 WAIT_S = 3600.0
-"""The longest wait for a living peer."""
+"""The longest wait for a living peer, unless the mesh is patient."""
 LINGER_S = 1.0
 """How long a member that stops makes sure that its peers learn why, and how long they listen."""
 _NOT_TOLD = "see its log for the reason"
@@ -42,11 +42,15 @@ class Mesh:
         links: connected, handshake done.
         dealer: the name of a peer that is told that this member stops, but not why: the reason may
             name files and columns, which are the parties' affair.
+        patient: whether a wait for living peers has no end.
     """
 
-    def __init__(self, links: Iterable[Link], *, dealer: str | None = None) -> None:
+    def __init__(
+        self, links: Iterable[Link], *, dealer: str | None = None, patient: bool = False
+    ) -> None:
         self.links = {link.peer: link for link in links}
         self._dealer = dealer
+        self._patient = patient
         self.rounds = 0
         self.waiting_s = 0.0
         self._lock = threading.RLock()
@@ -202,8 +206,11 @@ class Mesh:
                         at_fault=link.peer,
                     )
                 )
-        if now - start > WAIT_S:
-            raise PeerTimeout(f"the peers sent nothing of use for {WAIT_S:.0f} s")
+        if now - start > WAIT_S and not self._patient:
+            raise PeerTimeout(
+                f"the peers live, but sent nothing of use for {WAIT_S:.0f} s; see in their logs "
+                "what they do, then start the step again on every side"
+            )
 
     def _heartbeats(self) -> None:
         now = time.monotonic()

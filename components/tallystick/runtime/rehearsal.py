@@ -112,7 +112,6 @@ class Rehearsal(Engine):
             reserve=self._reserve,
             take=self._take,
             foretell=lambda coming: None,
-            attend=lambda: None,
             open_sums=self._opened,
             open_xors=self._opened,
         )

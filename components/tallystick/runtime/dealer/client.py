@@ -132,11 +132,6 @@ class DealerClient:
         self._kinds[request] = len(self._kinds)
         return request.encode()
 
-    def keep(self) -> None:
-        """Tell the dealer that the session goes on, though nothing is asked for."""
-        if self._rank == 0:
-            self._mesh.post_message(self._dealer, {"deal": []})
-
     def match(self, counts: Sequence[int], **wanted: Any) -> Matching:
         """Begin a matching of pseudonyms (aided PSI); for the arguments see :class:`Matching`."""
         return Matching(self._mesh, self._dealer, counts=counts, **wanted)

@@ -190,7 +190,9 @@ class DealerSession:
     def __init__(self, session: str, step: str, *, links: list[Link]) -> None:
         self._about = {"session": session, "step": step}
         self._parties = [link.peer for link in links]
-        self._mesh = Mesh(links)
+        # The parties may do without the dealer for days, as Diffie-Hellman does. Those that have
+        # died fall silent, and those that hang are given up by the others.
+        self._mesh = Mesh(links, patient=True)
         self._keys = [new_key() for _ in links]
         self._number = 0
         self._kinds: list[Correlation] = []

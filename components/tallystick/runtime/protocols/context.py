@@ -35,8 +35,6 @@ class Context:
     """Draws this party's share of such rows: of which table, which of them, and how wide."""
     foretell: Callable[[Iterable[tuple[int, Selection]]], None]
     """Takes which rows of which tables will be taken from now on."""
-    attend: Callable[[], None]
-    """Tells the dealer that the session goes on, where it is not asked for anything for long."""
     open_sums: Callable[[Sequence[Tensor]], list[Tensor]]
     """Opens int64 values that are shared by sum; one round for all of them."""
     open_xors: Callable[[Sequence[Tensor]], list[Tensor]]

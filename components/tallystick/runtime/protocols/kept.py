@@ -75,7 +75,6 @@ class Kept:
             for piece in pieces(rows, max(1, PIECE_BYTES // (8 * width))):
                 mask = context.take(number, piece, width)
                 yield context.open_sum(read(piece) - mask.share).numpy()
-                context.attend()
 
         if folder is None or not rows * width:
             return cls(context, number, np.concatenate([np.empty((0, width), np.int64), *opened()]))
