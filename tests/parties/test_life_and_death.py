@@ -1,5 +1,6 @@
 """A step ends on all parties or on none, whoever dies, stops, is late or thinks otherwise."""
 
+import dataclasses
 import random
 import signal
 import time
@@ -364,7 +365,9 @@ def manifest(party: str, rank: int, parties: tuple[str, ...], **changes: Any) ->
 def _agree(session: Any) -> str:
     """Compare one manifest after another; return what was said of those that differ."""
     ours = manifest(session.party, session.rank, session.parties)
-    session.agree(ours)
+    columns = [{"name": f"the column {i}", "owner": "alice"} for i in range(30_000)]
+    for joint in (ours.joint, {**ours.joint, "columns": columns}):
+        session.agree(dataclasses.replace(ours, joint=joint))
     return _agree_otherwise(session)
 
 
@@ -373,6 +376,16 @@ def _agree_otherwise(session: Any) -> Any:
     if session.rank == 1:
         changes = {"joint": {"rows": 4, "row_order": "abc"}, "session": "credit-2"}
     session.agree(manifest(session.party, session.rank, session.parties, **changes))
+
+
+def _tell_too_much(session: Any) -> None:
+    session.exchange({"features": [f"the column {i}" for i in range(90_000)]})
+
+
+def test_more_columns_than_can_be_told_are_a_named_error(pair: Place) -> None:
+    for error in harness.run_parties(pair, _tell_too_much).values():
+        assert "features: what " in str(error)
+        assert "takes more than 1048576 bytes; bring fewer columns" in str(error)
 
 
 def test_artifacts_that_do_not_belong_together_are_refused_by_name(place: Place) -> None:

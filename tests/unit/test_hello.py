@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tallystick import __version__
 from tallystick.runtime import hello
-from tallystick.runtime.errors import PeerLost, PeerMismatch, ProtocolViolation, TallystickError
+from tallystick.runtime.errors import (
+    ConfigError,
+    PeerLost,
+    PeerMismatch,
+    ProtocolViolation,
+    TallystickError,
+)
 from tallystick.runtime.hello import Hello
 
 OURS = Hello(session="s", step="train", member="alice", joint={"epochs": 3, "columns": ["a"]})
@@ -60,6 +66,13 @@ def test_long_values_are_cut() -> None:
     with pytest.raises(PeerMismatch) as caught:
         OURS.check(theirs)
     assert len(str(caught.value)) < 400
+
+
+def test_a_configuration_too_long_to_compare_is_refused_by_its_longest_field() -> None:
+    OURS.require_room()
+    joint = {"epochs": 3, "columns": ["b" * 50] * 20_000}
+    with pytest.raises(ConfigError, match="columns is too long: what the parties compare"):
+        dataclasses.replace(OURS, joint=joint).require_room()
 
 
 def test_a_peer_that_stopped_is_named_with_its_reason() -> None:

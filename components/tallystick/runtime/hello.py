@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tallystick import __version__
 from tallystick.runtime import frames
-from tallystick.runtime.errors import PeerMismatch, ProtocolViolation
+from tallystick.runtime.errors import ConfigError, PeerMismatch, ProtocolViolation
 
 PROTOCOL = 1
 HANDSHAKE_S = 10.0
@@ -30,6 +30,19 @@ class Hello:
     """What both sides must agree on, by name: between parties all that is public of the step."""
     stopped: dict[str, Any] | None = None
     """Why this member cannot run the step, if so: kind, message, at_fault."""
+
+    def require_room(self) -> None:
+        """Refuse a message that no peer would read.
+
+        Raises:
+            ConfigError: naming the longest field.
+        """
+        if len(self.encode()) > frames.MAX_MESSAGE_BYTES:
+            longest = max(self.joint, key=lambda name: len(json.dumps(self.joint[name])))
+            raise ConfigError(
+                f"{longest} is too long: what the parties compare of their configurations may take "
+                f"{frames.MAX_MESSAGE_BYTES} bytes; say it in fewer or shorter entries"
+            )
 
     def encode(self) -> bytes:
         """Return the message as JSON bytes."""

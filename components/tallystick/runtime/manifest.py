@@ -82,6 +82,14 @@ class Manifest:
                 )
         return manifest
 
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each thing that is the same at every party, by name."""
+        same = {"parties": self.parties, "session": self.session, **self.joint}
+        return {
+            name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+            for name, value in same.items()
+        }
+
     def require_party(self, party: str) -> None:
         """Refuse another party's artifact.
 

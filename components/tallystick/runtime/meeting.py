@@ -43,10 +43,15 @@ _WATCH_S = 0.25
 
 
 class Meeting:
-    """One member's side of the meeting; :meth:`meet` gives the links to everybody it waits for."""
+    """One member's side of the meeting; :meth:`meet` gives the links to everybody it waits for.
+
+    Raises:
+        ConfigError: a certificate is not valid now, or the configuration too long to compare.
+    """
 
     def __init__(self, consortium: Consortium, identity: Path, hello: Hello) -> None:
         require_valid((*consortium.parties, consortium.dealer))
+        hello.require_room()
         self._consortium = consortium
         self._hello = hello
         # The dealer is to serve the same parties in the same order; what they compute, and on which

@@ -20,7 +20,8 @@ from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.dealer.client import DealerClient
 from tallystick.runtime.engine import Engine
-from tallystick.runtime.errors import PeerError, PeerMismatch, TallystickError
+from tallystick.runtime.errors import DataError, PeerError, PeerMismatch, TallystickError
+from tallystick.runtime.frames import MAX_MESSAGE_BYTES
 from tallystick.runtime.ledger import Ledger
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.meeting import Hello, Meeting
@@ -107,11 +108,19 @@ class Session:
         The value is seen by all parties: nothing private may be in it.
 
         Raises:
+            DataError: the value is larger than a message may be.
             PeerError: a party went away, or sent something that is no JSON object.
         """
         others = [name for name in self.parties if name != self.party]
-        for name in others:
-            self._mesh.post_message(name, message)
+        try:
+            for name in others:
+                self._mesh.post_message(name, message)
+        except ValueError:
+            raise DataError(
+                f"{' and '.join(message)}: what {self.party!r} must tell the others of them takes "
+                f"more than {MAX_MESSAGE_BYTES} bytes; bring fewer columns or categories, or give "
+                "them shorter names"
+            ) from None
         receipts = self._mesh.messages(others)
         self._mesh.wait(receipts.values())
         replies = {self.party: message} | {name: r.message for name, r in receipts.items()}
@@ -128,7 +137,7 @@ class Session:
             PeerMismatch: naming what differs.
         """
         manifest.require_party(self.party)
-        ours = {"parties": list(manifest.parties), "session": manifest.session, **manifest.joint}
+        ours = manifest.digests()
         for name, theirs in zip(self.parties, self.exchange({"artifact": ours}), strict=True):
             content = theirs.get("artifact")
             content = content if isinstance(content, dict) else {}
@@ -225,7 +234,7 @@ def decline(config: StepConfig, step: str, error: TallystickError) -> None:
         TallystickError: some could not be told in time.
     """
     consortium = Consortium.load(config.consortium)
-    reason = {"kind": type(error).__name__, "message": str(error), "at_fault": _fault(error)}
+    reason = {"kind": type(error).__name__, "message": str(error)[:1000], "at_fault": _fault(error)}
     hello = Hello(session=config.session, step=step, member=config.party, stopped=reason)
     timeout_s = min(_DECLINE_S, config.join_timeout_s)
     for link in Meeting(consortium, config.identity, hello).meet(timeout_s):
