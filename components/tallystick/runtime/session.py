@@ -3,9 +3,8 @@
 .. code-block:: python
 
     with Session.join(config, "train") as session:
-        ...                                     # any error here ends the step at every party
-        folder = session.output(config.trained) # written aside, renamed when all parties have come
-        this far
+        ...                                      # any error here ends the step at every party
+        folder = session.output(config.trained)  # aside, and renamed when all have come this far
 """
 
 import os
@@ -187,9 +186,8 @@ class Session:
         self.exchange({"published": True})
         self._conclude()
         for replaced in self._replaced.values():
-            with suppress(
-                OSError
-            ):  # what is in the way here undoes nothing: the others are through
+            # What cannot be tidied up undoes nothing: the others are through.
+            with suppress(OSError):
                 _remove(replaced)
         self._published, self._replaced = [], {}
         life.outcome.reveals = self.ledger.as_json()
