@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
-from tallystick.models import folding, from_file, plain
+from tallystick.models import folding, from_file, owned, plain
 from tallystick.models.graph import Graph
 from tallystick.models.networks import NETWORKS
 from tallystick.runtime.errors import ConfigError, DataError
@@ -148,6 +148,27 @@ def test_a_program_with_pickled_weights_is_refused(tmp_path: Path) -> None:
             new.writestr(name, content)
     with pytest.raises(DataError, match=r"the weight '0.weight' is stored as a pickle"):
         from_file.read(tmp_path / "bad.pt2", "", (3,))
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_scores_are_what_stands_before_the_last_function_of_a_file(
+    suffix: str, tmp_path: Path
+) -> None:
+    module = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid(), nn.Flatten(0)).eval()
+    x = torch.randn(5, 4)
+    WRITERS[suffix](module, x, tmp_path / f"model{suffix}")
+    graph, parameters = from_file.read(tmp_path / f"model{suffix}", "", (4,))
+    assert graph.final == "sigmoid"
+    check_same(graph, parameters, module[0], x)
+    owned.require_classes(graph)
+
+
+def test_probabilities_that_would_be_found_otherwise_are_refused(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()).eval()
+    to_onnx(module, torch.zeros(2, 4), tmp_path / "model.onnx")
+    graph, _ = from_file.read(tmp_path / "model.onnx", "", (4,))
+    with pytest.raises(ConfigError, match="3 scores for a row and ends with a sigmoid"):
+        owned.require_classes(graph)
 
 
 @pytest.mark.parametrize("suffix", from_file.FORMATS)

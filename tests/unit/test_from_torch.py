@@ -123,6 +123,40 @@ def test_a_softmax_at_the_end_is_left_to_the_loss() -> None:
     assert graph.final == "softmax"
 
 
+class Squeezed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.fc(x)).squeeze(1)
+
+
+def test_a_last_function_is_left_to_the_loss_whatever_form_its_result_is_put_into() -> None:
+    graph, _ = convert(Squeezed(), (4,))
+    assert [node.op for node in graph.nodes] == ["input", "linear", "reshape", "reshape"]
+    assert graph.final == "sigmoid"
+    classes = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1), nn.Dropout(0.1), nn.Flatten())
+    graph, _ = convert(classes, (4,))
+    assert [node.op for node in graph.nodes] == ["input", "linear", "dropout", "reshape"]
+    assert graph.final == "softmax"
+
+
+class ByTwo(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x).view(-1, 3, 2).softmax(2).flatten(1)
+
+
+def test_a_softmax_over_some_of_the_scores_stays() -> None:
+    graph, _ = convert(ByTwo(), (4,))
+    assert [node.op for node in graph.nodes][-2:] == ["softmax", "reshape"]
+    assert not graph.final
+
+
 def test_a_users_own_class_comes_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "my_model.py"
     file.write_text(

@@ -4,6 +4,8 @@ A converter looks each operation of a foreign model up, as in
 :mod:`~tallystick.models.operations_of_torch`, and adds what it finds here.
 """
 
+import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +20,8 @@ from tallystick.runtime.errors import ConfigError
 
 Shape = tuple[int, ...]
 _FINAL = ("softmax", "sigmoid")
+_FORM = ("reshape", "dropout")
+"""What may follow it: neither changes a score, but that Dropout leaves some out in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,24 @@ def _needed(nodes: Sequence[Node], last: str) -> list[Node]:
 
 
 def _without_final(nodes: list[Node]) -> tuple[list[Node], str]:
-    """Leave a softmax or sigmoid at the end to the loss, whose gradient is exact with it."""
-    last = nodes[-1]
-    alone = all(last.inputs[:1] != node.inputs[:1] for node in nodes[1:-1])
-    if last.op in _FINAL and nodes[-2].name == last.inputs[0] and alone:
-        return nodes[:-1], last.op
-    return nodes, ""
+    """Leave a softmax or sigmoid at the end to the loss, whose gradient is exact with it.
+
+    Each node from it on takes the one before it, and nothing else does: all others are needed for
+    what it takes, so they stand before.
+    """
+    at = len(nodes) - 1
+    while nodes[at].op in _FORM:
+        at -= 1
+    last = nodes[at]
+    if last.op not in _FINAL or (last.op == "softmax" and not _over_all(last)):
+        return nodes, ""
+    after = [
+        dataclasses.replace(node, inputs=last.inputs) if node.inputs == (last.name,) else node
+        for node in nodes[at + 1 :]
+    ]
+    return [*nodes[:at], *after], last.op
+
+
+def _over_all(softmax: Node) -> bool:
+    """Say whether a softmax is over all of a row's values, as a loss's is."""
+    return softmax.shape[softmax.whole("dim") - 1] == math.prod(softmax.shape)

@@ -79,7 +79,7 @@ class Chosen:
             feature_shape: of one row, where a party owns the model.
 
         Raises:
-            ConfigError: the file is no model, or not that of the architecture.
+            ConfigError: the file is no model, not that of the architecture, or of other classes.
             DataError: the model is missing, damaged or too large for fixed point.
         """
         if not config.model_owner:
@@ -87,6 +87,7 @@ class Chosen:
         if config.party != config.model_owner:
             return cls(None)
         network = from_file.read(Path(config.model_file), config.architecture, feature_shape)
+        owned.require_classes(network[0])
         owned.require_small(network[1])
         return cls(None, network)
 

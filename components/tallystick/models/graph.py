@@ -84,10 +84,6 @@ class Graph:
         """The shape of every parameter and buffer: what a model's share consists of."""
         return {**self.parameters, **self.buffers}
 
-    def consumers(self, name: str) -> list[Node]:
-        """Return the nodes that take a node's result."""
-        return [node for node in self.nodes if name in node.inputs]
-
     def digest(self) -> str:
         """Return the SHA-256 of the architecture."""
         return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()

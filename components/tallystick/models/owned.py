@@ -39,6 +39,21 @@ def require_small(parameters: dict[str, Tensor]) -> None:
             )
 
 
+def require_classes(graph: Graph) -> None:
+    """Refuse a model whose last function is another than that of its answers.
+
+    Raises:
+        ConfigError: naming the function.
+    """
+    wanted = "softmax" if graph.outputs > 1 else "sigmoid"
+    if graph.final not in ("", wanted):
+        raise ConfigError(
+            f"the model gives {graph.outputs} scores for a row and ends with a {graph.final}; its "
+            f"probabilities would be found by a {wanted}, and be others: save it without the last "
+            "function if its scores are meant so"
+        )
+
+
 def share(
     session: Session, owner: str, network: Network | None, feature_shape: tuple[int, ...]
 ) -> SharedModel:

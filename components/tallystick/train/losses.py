@@ -144,6 +144,8 @@ FITTING = {
     "number": ("squared_error",),
 }
 """Which losses a kind of label may have; the first is taken by default."""
+CONTAINED = {"logistic": "sigmoid", "cross_entropy": "softmax"}
+"""The function of the scores that a loss begins with, so that a network may end with it."""
 OF_LINEAR = {
     "logistic_regression": "logistic",
     "linear_svm": "hinge",

@@ -58,7 +58,7 @@ def _together(config: Config, data: shares.Shares, completion: Completion) -> di
     loss_name = _loss(config, data)
     joint = data.manifest.joint
     outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
-    network = network_of(config, tuple(joint["feature_shape"]), outputs)
+    network = network_of(config, tuple(joint["feature_shape"]), outputs, loss_name)
     if network is None and len(data.train_rows) > MAX_ROWS:
         raise ConfigError(
             f"a linear model is trained on {MAX_ROWS:,} rows at most, not on "
@@ -138,13 +138,16 @@ _LINEAR = {
 }
 
 
-def network_of(config: Config, shape: tuple[int, ...], outputs: int) -> Network | None:
+def network_of(
+    config: Config, shape: tuple[int, ...], outputs: int, loss_name: str
+) -> Network | None:
     """Return the architecture and its initial parameters; None for a linear model.
 
     Args:
         config: the step's configuration.
         shape: of a row's features in the shares.
         outputs: scores of a row that the label needs.
+        loss_name: what is made small.
 
     Raises:
         ConfigError: the model cannot be made, or does not fit.
@@ -156,7 +159,14 @@ def network_of(config: Config, shape: tuple[int, ...], outputs: int) -> Network 
             f"feature_shape {list(config.feature_shape)} holds {math.prod(config.feature_shape)} "
             f"values, and a row has {math.prod(shape)}; give a shape of as many"
         )
-    return architectures.build(config.model, config.feature_shape or shape, outputs, config.seed)
+    network = architectures.build(config.model, config.feature_shape or shape, outputs, config.seed)
+    final = network[0].final
+    if final not in ("", losses.CONTAINED.get(loss_name)):
+        raise ConfigError(
+            f"the model {architectures.short(config.model)} ends with a {final}, which the loss "
+            f"{loss_name} does not contain; leave it out, so that the model gives scores"
+        )
+    return network
 
 
 def _expected(
