@@ -59,7 +59,7 @@ def of_job(
             f"the job watches the {config.watch} of validation rows; say with --validation-rows "
             "how many there are"
         )
-    network = network_of(config, rows.feature_shape, rows.label_width, loss)
+    network = network_of(config, rows, loss)
     parties = len(job.parties)
     cost, peak_bytes = estimate.rehearse(config, parties, rows, loss, network)
     return Outlook(

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 from tallystick.runtime.errors import ConfigError
 from tallystick.train.configuration import Config
+from tallystick.train.estimate import Rows
 from tallystick.train.step import network_of
+
+
+def rows(train: int = 64, features: tuple[int, ...] = (4,), outputs: int = 1) -> Rows:
+    """What is public of shares."""
+    return Rows(train=train, validation=0, feature_shape=features, label_width=outputs)
 
 
 def config(**given: Any) -> Config:
@@ -33,6 +39,16 @@ class One(nn.Sequential):
 """
 
 
+NORMED = """
+from torch import nn
+
+
+class Normed(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
+"""
+
+
 @pytest.mark.parametrize(
     ("model", "outputs", "loss", "refused"),
     [
@@ -48,7 +64,29 @@ def test_a_last_function_is_left_only_to_a_loss_that_contains_it(
     (tmp_path / "own.py").write_text(ENDING)
     given = config(model=f"{tmp_path / 'own.py'}:{model}")
     if not refused:
-        assert network_of(given, (4,), outputs, loss) is not None
+        assert network_of(given, rows(outputs=outputs), loss) is not None
         return
     with pytest.raises(ConfigError, match=refused):
-        network_of(given, (4,), outputs, loss)
+        network_of(given, rows(outputs=outputs), loss)
+
+
+@pytest.mark.parametrize(("train", "batch_size"), [(65, 32), (1, 32), (64, 1)])
+def test_a_batch_of_one_row_is_refused_where_a_batch_norm_has_no_other_values(
+    train: int, batch_size: int
+) -> None:
+    given = config(model="tfe_network_a", batch_size=batch_size)
+    with pytest.raises(
+        ConfigError, match=f"with {train} training rows and a batch_size of {batch_size}"
+    ):
+        network_of(given, rows(train), "logistic")
+
+
+def test_a_batch_of_one_row_is_taken_where_every_batch_norm_sees_many_values(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.py").write_text(NORMED)
+    given = config(model=f"{tmp_path / 'own.py'}:Normed")
+    network = network_of(given, rows(65, (1, 4, 4), 2), "cross_entropy")
+    assert network is not None
+    assert "batch_norm" in {node.op for node in network[0].nodes}
+    assert network_of(config(model="tfe_network_a"), rows(66), "logistic") is not None

@@ -57,15 +57,20 @@ def _together(config: Config, data: shares.Shares, completion: Completion) -> di
     """Train with the others, and return the totals that the step reports."""
     loss_name = _loss(config, data)
     joint = data.manifest.joint
-    outputs = joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1
-    network = network_of(config, tuple(joint["feature_shape"]), outputs, loss_name)
+    rows = estimate.Rows(
+        train=len(data.train_rows),
+        validation=len(data.validation_rows),
+        feature_shape=tuple(joint["feature_shape"]),
+        label_width=joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1,
+    )
+    network = network_of(config, rows, loss_name)
     if network is None and len(data.train_rows) > MAX_ROWS:
         raise ConfigError(
             f"a linear model is trained on {MAX_ROWS:,} rows at most, not on "
             f"{len(data.train_rows):,}; let encode set some aside"
         )
     start = warm.read(config, data, None if network is None else network[0])
-    expected = _expected(config, data, loss_name, network, outputs)
+    expected = _expected(config, rows, loss_name, network)
     if network is not None:
         config = dataclasses.replace(config, architecture=network[0].digest())
     with (
@@ -138,15 +143,12 @@ _LINEAR = {
 }
 
 
-def network_of(
-    config: Config, shape: tuple[int, ...], outputs: int, loss_name: str
-) -> Network | None:
+def network_of(config: Config, rows: estimate.Rows, loss_name: str) -> Network | None:
     """Return the architecture and its initial parameters; None for a linear model.
 
     Args:
         config: the step's configuration.
-        shape: of a row's features in the shares.
-        outputs: scores of a row that the label needs.
+        rows: what is public of the shares.
         loss_name: what is made small.
 
     Raises:
@@ -154,12 +156,16 @@ def network_of(
     """
     if config.model in LINEAR_MODELS:
         return None
+    shape = rows.feature_shape
     if config.feature_shape and math.prod(config.feature_shape) != math.prod(shape):
         raise ConfigError(
             f"feature_shape {list(config.feature_shape)} holds {math.prod(config.feature_shape)} "
             f"values, and a row has {math.prod(shape)}; give a shape of as many"
         )
-    network = architectures.build(config.model, config.feature_shape or shape, outputs, config.seed)
+    network = architectures.build(
+        config.model, config.feature_shape or shape, rows.label_width, config.seed
+    )
+    _require_spread(config, rows, network[0])
     final = network[0].final
     if final not in ("", losses.CONTAINED.get(loss_name)):
         raise ConfigError(
@@ -169,17 +175,22 @@ def network_of(
     return network
 
 
+def _require_spread(config: Config, rows: estimate.Rows, graph: Graph) -> None:
+    """Refuse a BatchNorm that would see a single value: it has no variance, in torch either."""
+    single = any(node.op == "batch_norm" and math.prod(node.shape[1:]) == 1 for node in graph.nodes)
+    if single and (rows.train % config.batch_size or config.batch_size) == 1:
+        raise ConfigError(
+            f"the model {architectures.short(config.model)} has a BatchNorm that needs two rows of "
+            f"each batch, and with {rows.train:,} training rows and a batch_size of "
+            f"{config.batch_size:,} the last batch holds one; choose another batch_size"
+        )
+
+
 def _expected(
-    config: Config, data: shares.Shares, loss_name: str, network: Network | None, outputs: int
+    config: Config, rows: estimate.Rows, loss_name: str, network: Network | None
 ) -> dict[str, float]:
     """Rehearse the training, and say what it will cost."""
     parties = len(Consortium.load(config.consortium).names)
-    rows = estimate.Rows(
-        train=len(data.train_rows),
-        validation=len(data.validation_rows),
-        feature_shape=tuple(data.manifest.joint["feature_shape"]),
-        label_width=outputs,
-    )
     cost, peak_bytes = estimate.rehearse(config, parties, rows, loss_name, network)
     expected = {**dataclasses.asdict(cost), "peak_bytes": float(peak_bytes)}
     events.emit("estimate", **expected)

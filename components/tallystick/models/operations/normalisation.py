@@ -8,7 +8,8 @@ once as long as the parameters stay.
 Affine is what is left of a BatchNorm whose owner knows its statistics:  y = x weight + bias.
 
 Sums over a channel are rounded once. Nothing is opened; the running statistics stay shared. Inputs
-must lie below 2**12, and the variance of a channel between 2**-12 and 2**20.
+must lie below 2**12, and the variance of a channel between 2**-12 and 2**20; the train step refuses
+batches of a single value, which have none.
 """
 
 # N = rows, C = channels. Statistics have the shape [C].
@@ -77,7 +78,7 @@ def _affine(layer: Layer, x_NC: Secret, gain_C: Secret, shift_C: Secret) -> Secr
 def _follow(layer: Layer, mean_C: Secret, variance_C: Secret, count: int) -> None:
     """Move the running statistics towards the batch's; the variance as of a sample, as in torch."""
     momentum = layer.node.number("momentum")
-    unbiased = momentum * count / max(count - 1, 1)
+    unbiased = momentum * count / (count - 1)
     for name, new, factor in (
         ("running_mean", mean_C, momentum),
         ("running_var", variance_C, unbiased),
