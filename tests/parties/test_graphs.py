@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -81,10 +81,34 @@ class Signals(nn.Module):
         return result
 
 
+class Frozen(nn.Module):
+    """Frozen parameters and statistics before, among and after those that are trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(5, 6).requires_grad_(False)
+        self.norm1 = nn.BatchNorm1d(6).requires_grad_(False)
+        self.middle = nn.Linear(6, 4)
+        self.norm2 = nn.BatchNorm1d(4)
+        self.last = nn.Linear(4, 2).requires_grad_(False)
+        nn.init.uniform_(self.norm2.running_mean)
+        nn.init.uniform_(self.norm2.running_var, 0.5, 2)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.norm2.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm1(self.first(x)))
+        return self.last(torch.tanh(self.norm2(self.middle(x))))
+
+
 MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "activations": (Activations, (5,)),
     "images": (Images, (2, 9, 10)),
     "signals": (Signals, (1, 17)),
+    "frozen": (Frozen, (5,)),
 }
 
 
@@ -105,8 +129,10 @@ def _on_shares(session: Any, name: str) -> dict[str, NDArray[np.float64]]:
     secret = engine.share(owned, 1, features.shape)
     shared = {key: engine.public(value) for key, value in parameters.items()}
     tape = execution.forward(engine, graph, shared, secret, COINS)
-    found = {"scores": tape.scores_NK, **tape.buffers}
-    found |= execution.backward(tape, engine.public(slope))
+    gradients = execution.backward(tape, engine.public(slope))
+    found = {"scores": tape.scores_NK}
+    found |= {key: gradients[key] for key in graph.parameters}
+    found |= {key: tape.buffers.get(key, shared[key]) for key in graph.buffers}
     found["finished"] = execution.run(engine, graph, shared, secret)
     return {key: ledger.reveal(v, key, why="a test").numpy() for key, v in found.items()}
 

@@ -122,6 +122,7 @@ class Residual(nn.Module):
         self.first = nn.Conv2d(1, 4, 3, padding=1, stride=2, bias=False)
         self.norm = nn.BatchNorm2d(4)
         self.inner = nn.Conv2d(4, 4, 3, padding=1)
+        self.inner.weight.requires_grad_(False)
         self.drop = nn.Dropout(0.2)
         self.last = nn.Linear(4, 10)
 

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 import torch
+import torch.nn.functional as functional
 from tallystick.models import architectures, plain
 from tallystick.models.from_torch import convert
 from tallystick.models.graph import Graph
@@ -103,6 +105,76 @@ def test_what_cannot_be_converted_is_named_with_its_place(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         convert(module(), (4,))
+
+
+class Backbone(_Linear):
+    """A head on what is frozen, one layer in each of the ways in which a user may freeze it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer.requires_grad_(False)
+        self.norm = nn.BatchNorm1d(6)
+        self.ungraded = nn.Linear(6, 6)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(6, 1)
+        self.used = nn.Linear(6, 6)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.norm.eval()
+        self.drop.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.ungraded(self.layer(x))
+        result: Tensor = self.head(self.drop(functional.dropout(self.norm(x), 0.5, training=False)))
+        return result
+
+
+def test_what_is_frozen_stays_out_of_training() -> None:
+    module = Backbone()
+    graph, parameters = convert(module, (4,))
+    assert graph.parameters.keys() == {
+        f"{n}.{r}" for n in ("norm", "head") for r in ("weight", "bias")
+    }
+    assert graph.buffers.keys() >= {"layer.weight", "layer.bias", "ungraded.weight"}
+    assert "dropout" not in {node.op for node in graph.nodes}
+    # The BatchNorm keeps to its running statistics, so the graph gives the same in training.
+    parameters["norm.running_mean"] += 2
+    module.norm.running_mean += 2
+    x = torch.randn(9, 4, dtype=torch.float64)
+    found = plain.run(graph, parameters, x, training=True)
+    torch.testing.assert_close(found, module.train()(x))
+    assert (parameters["norm.running_mean"] == 2).all()
+
+
+class Cut(_Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x)
+        with torch.no_grad():
+            scale = torch.sigmoid(h)
+        return h * scale
+
+
+def test_no_grad_on_what_is_trained_is_refused_with_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"no_grad on .* 'sigmoid', line \d+ of test_from_torch"):
+        convert(Cut(), (4,))
+
+
+def test_a_model_whose_every_parameter_is_frozen_can_be_applied_and_not_trained(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "finished.py"
+    file.write_text(
+        "from torch import nn\n\n\nclass Finished(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Linear(4, 3))\n"
+        "        self.requires_grad_(False)\n"
+    )
+    graph, _ = architectures.build(f"{file}:Finished", (4,), None, seed=0)
+    assert graph.shapes.keys() == {"0.weight", "0.bias"}
+    with pytest.raises(ConfigError, match="no parameter that could be trained"):
+        architectures.build(f"{file}:Finished", (4,), 3, seed=0)
 
 
 def test_the_readme_that_errors_point_to_lists_every_layer() -> None:

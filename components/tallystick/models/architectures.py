@@ -57,7 +57,9 @@ def build(
         torch.manual_seed(seed)
         module = NETWORKS[name](feature_shape, outputs or 1) if name in NETWORKS else _own(name)
     graph, parameters = convert(module, feature_shape)
-    if outputs is not None and graph.outputs != outputs:
+    if outputs is None:
+        return graph, parameters
+    if graph.outputs != outputs:
         raise ConfigError(
             f"the model {short(name)} gives {graph.outputs} scores for each row, and the label "
             f"needs {outputs}: one for each class, or a single one for two classes or a number"

@@ -111,7 +111,7 @@ def finished(
         nodes: in an order in which they can be computed; the input stands first.
         last: the node whose result the scores are.
         shapes: of every parameter and running statistic.
-        buffers: which of them are running statistics.
+        buffers: which of them no gradient changes.
 
     Raises:
         ConfigError: a row's result is not one score, or one for each class.

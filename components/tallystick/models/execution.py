@@ -109,11 +109,12 @@ def _walk(
         )
         inputs = [results[name] for name in node.inputs]
         results[node.name], kept = OPERATIONS[node.op].forward(layer, *inputs)
-        if training and node.name in learning:
+        if training:
             tape = training[0]
-            tape.layers[node.name], tape.kept[node.name] = layer, kept
             for role, value in layer.updates.items():
                 tape.buffers[node.parameters[role]] = value
+            if node.name in learning:
+                tape.layers[node.name], tape.kept[node.name] = layer, kept
         for name in {*node.inputs}:
             if last_use[name] == node.name:
                 del results[name]  # memory follows the widest place, not the sum of all
@@ -121,10 +122,11 @@ def _walk(
 
 
 def _learning(graph: Graph) -> set[str]:
-    """Return the nodes whose result depends on a parameter: the others need no slope."""
+    """Return the nodes whose result depends on a trained parameter: the others need no slope."""
     learning: set[str] = set()
     for node in graph.nodes:
-        if node.parameters or learning.intersection(node.inputs):
+        trained = graph.parameters.keys() & node.parameters.values()
+        if trained or learning.intersection(node.inputs):
             learning.add(node.name)
     return learning
 

@@ -24,7 +24,7 @@ _ROWS = 7
 """Rows of the example: a number that no layer's width is likely to have."""
 _TOLERANCE = 1e-6
 _FRAME = re.compile(r'File "(.+)", line (\d+)')
-_TORCH = str(Path(torch.__file__).parent)
+_NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__)
 
 
 def convert(module: nn.Module, feature_shape: tuple[int, ...]) -> tuple[Graph, dict[str, Tensor]]:
@@ -45,11 +45,11 @@ def convert(module: nn.Module, feature_shape: tuple[int, ...]) -> tuple[Graph, d
     example = torch.randn(_ROWS, *feature_shape, generator=generator, dtype=torch.float64)
     traced = _traced(module.train())
     values = _Values(traced, module.eval(), example)
-    conversion = _Conversion(traced, values.of)
-    graph = conversion.graph()
+    module.train()  # what each layer says of itself is to be what it does in training
+    graph = _Conversion(traced, values.of).graph()
     state = module.state_dict()
     parameters = {name: state[name].detach().clone() for name in graph.shapes}
-    _verify(graph, parameters, module, example)
+    _verify(graph, parameters, module.eval(), example)
     return graph, parameters
 
 
@@ -58,6 +58,11 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in MODULES or super().is_leaf_module(m, module_qualified_name)
+
+    def create_node(self, *arguments: Any, **settings: Any) -> fx.Node:
+        node = super().create_node(*arguments, **settings)
+        node.meta["detached"] = not torch.is_grad_enabled()
+        return node
 
 
 def _traced(module: nn.Module) -> fx.GraphModule:
@@ -102,6 +107,7 @@ class _Conversion:
         self._nodes: dict[str, Node] = {}
         self._parameters = {name: tuple(p.shape) for name, p in traced.named_parameters()}
         self._buffers = {name: tuple(b.shape) for name, b in traced.named_buffers()}
+        self._frozen = {name for name, p in traced.named_parameters() if not p.requires_grad}
 
     def graph(self) -> Graph:
         for node in self._traced.graph.nodes:
@@ -178,15 +184,37 @@ class _Conversion:
             [*self._nodes.values()],
             result.name,
             {**self._parameters, **self._buffers},
-            self._buffers,
+            self._buffers.keys() | self._parameters.keys() - self._trained(),
         )
+
+    def _trained(self) -> set[str]:
+        """Return the parameters that a gradient reaches: frozen ones and ``no_grad`` have none."""
+        nodes = {
+            node: self._nodes[node.name]
+            for node in self._traced.graph.nodes
+            if node.name in self._nodes
+        }
+        trained = {
+            name
+            for node, ours in nodes.items()
+            if not node.meta["detached"]
+            for name in ours.parameters.values()
+            if name not in self._frozen
+        }
+        learning: set[str] = set()
+        for node, ours in nodes.items():
+            if trained.intersection(ours.parameters.values()) or learning.intersection(ours.inputs):
+                learning.add(ours.name)
+                if node.meta["detached"]:
+                    raise _refused(node, "torch.no_grad on what depends on a trained parameter")
+        return trained
 
 
 def _refused(node: fx.Node, what: str) -> ConfigError:
     place = f"layer {node.target!r}" if node.op == "call_module" else f"operation {node.name!r}"
     if node.stack_trace:
         frames = _FRAME.findall(node.stack_trace)
-        own = [frame for frame in frames if not frame[0].startswith(_TORCH)]
+        own = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
         if own:
             file, line = own[-1]
             place += f", line {line} of {Path(file).name}"

@@ -65,7 +65,8 @@ class Graph:
     parameters: Mapping[str, tuple[int, ...]]
     """The shape of each parameter that training changes by its gradient."""
     buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """The shape of each running statistic of a normalisation."""
+    """The shape of each value that training keeps by other means or as it is: running statistics of
+    a normalisation, and parameters that the module has frozen."""
     final: str = ""
     """The function that the module ended with and that is left to the loss: softmax, sigmoid."""
 

@@ -114,12 +114,9 @@ def _batch_norm(module: nn.Module, name: str, arguments: Sequence[Any]) -> Found
     if not (settings.track_running_stats and settings.affine) or settings.momentum is None:
         raise Refusal("a BatchNorm without affine, running statistics or momentum")
     roles = ("weight", "bias", "running_mean", "running_var")
-    return Found(
-        "batch_norm",
-        arguments,
-        {"eps": float(settings.eps), "momentum": float(settings.momentum)},
-        {role: f"{name}.{role}" for role in roles},
-    )
+    parameters = {role: f"{name}.{role}" for role in roles}
+    (x,) = arguments
+    return _normalised(x, parameters, settings.momentum, settings.eps, settings.training)
 
 
 def _batch_norm_function(
@@ -137,7 +134,17 @@ def _batch_norm_function(
     )
     if len(parameters) != 4 or momentum is None:
         raise Refusal("a BatchNorm without affine, running statistics or momentum")
-    return Found("batch_norm", [x], {"eps": float(eps), "momentum": float(momentum)}, parameters)
+    return _normalised(x, parameters, momentum, eps, training)
+
+
+def _normalised(
+    x: Any, parameters: Mapping[str, str], momentum: float, eps: float, training: bool
+) -> Found:
+    """Return a BatchNorm; one that keeps to its running statistics in training as well is fixed."""
+    attributes: dict[str, Attribute] = {"eps": float(eps), "momentum": float(momentum)}
+    if not training:
+        attributes["fixed"] = True
+    return Found("batch_norm", [x], attributes, parameters)
 
 
 def _plain(op: str) -> Callable[..., Found]:
@@ -168,6 +175,8 @@ def _softmax(x: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = 
 
 
 def _dropout(x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Found:
+    if not training:
+        return _reshape(x)
     if p >= 1:
         raise Refusal("a dropout of everything")
     return Found("dropout", [x], {"p": float(p)})
@@ -297,7 +306,7 @@ MODULES: Mapping[type[nn.Module], Callable[..., Found]] = {
     nn.Tanh: _layer(_plain("tanh")),
     nn.SiLU: _layer(_plain("silu")),
     nn.Softmax: _layer(_softmax, "dim"),
-    nn.Dropout: _layer(_dropout, "p"),
+    nn.Dropout: _layer(_dropout, "p", "training"),
     nn.Flatten: _layer(_reshape),
     nn.Identity: _layer(_reshape),
 }

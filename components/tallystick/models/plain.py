@@ -71,7 +71,7 @@ def _batch_norm(node: Node, own: Parameters, x: Tensor, training: bool) -> Tenso
         own["running_var"],
         own["weight"],
         own["bias"],
-        training=training,
+        training=training and "fixed" not in node.attributes,
         momentum=node.number("momentum"),
         eps=node.number("eps"),
     )

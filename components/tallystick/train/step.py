@@ -176,8 +176,13 @@ def network_of(config: Config, rows: estimate.Rows, loss_name: str) -> Network |
 
 
 def _require_spread(config: Config, rows: estimate.Rows, graph: Graph) -> None:
-    """Refuse a BatchNorm that would see a single value: it has no variance, in torch either."""
-    single = any(node.op == "batch_norm" and math.prod(node.shape[1:]) == 1 for node in graph.nodes)
+    """Refuse a BatchNorm of the batch's statistics that would see one value, as torch does."""
+    single = any(
+        node.op == "batch_norm"
+        and "fixed" not in node.attributes
+        and math.prod(node.shape[1:]) == 1
+        for node in graph.nodes
+    )
     if single and (rows.train % config.batch_size or config.batch_size) == 1:
         raise ConfigError(
             f"the model {architectures.short(config.model)} has a BatchNorm that needs two rows of "

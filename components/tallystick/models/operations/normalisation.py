@@ -2,8 +2,8 @@
 
 Training: y = (x - mean) s weight + bias with s = 1 / sqrt(variance), and the slopes of x, weight
 and bias: runtime/protocols/batch_norm.py.
-Afterwards: y = (x - running_mean) g + bias,   g = weight / sqrt(running_var + eps), which is found
-once as long as the parameters stay.
+Afterwards, and in training where the module has it fixed: y = (x - running_mean) g + bias,
+g = weight / sqrt(running_var + eps), which is found once as long as the parameters stay.
 
 Affine is what is left of a BatchNorm whose owner knows its statistics:  y = x weight + bias.
 
@@ -22,8 +22,8 @@ from tallystick.runtime.protocols.batch_norm import BatchNorm, known_deviations
 
 
 def _forward(layer: Layer, x_NC: Secret) -> tuple[Secret, Any]:
-    if not layer.training:
-        return _by_running_statistics(layer, x_NC), None
+    if not layer.training or "fixed" in layer.node.attributes:
+        return _by_running_statistics(layer, x_NC)
     engine, own = layer.engine, layer.parameters
     share, kept, statistics = BatchNorm.of_the_batch(
         engine.context, x_NC.share, own["weight"].share, own["bias"].share, layer.node.number("eps")
@@ -43,15 +43,15 @@ def _backward(layer: Layer, slope_NC: Secret, kept: BatchNorm) -> Slopes:
     return Slopes(inputs=inputs, parameters=parameters)
 
 
-def _by_running_statistics(layer: Layer, x_NC: Secret) -> Secret:
+def _by_running_statistics(layer: Layer, x_NC: Secret) -> tuple[Secret, Any]:
     engine, own = layer.engine, layer.parameters
     found = known_deviations(
         engine.context, own["running_var"], own["weight"], layer.node.number("eps")
     )
-    share, _ = BatchNorm.with_statistics(
+    share, kept = BatchNorm.with_statistics(
         engine.context, x_NC.share, own["running_mean"].share, found, own["bias"].share
     )
-    return engine.from_share(share)
+    return engine.from_share(share), kept
 
 
 def _affine_alone(layer: Layer, x_NC: Secret) -> tuple[Secret, Secret]:
