@@ -64,7 +64,7 @@ def _epoch(session: Session, model: str, sizes: dict[str, int]) -> Measured:
         learner = NetworkLearner(engine, loss, *architectures.build(model, (features,), 1, 1))
     rule = optimisers.Rule(
         optimiser="sgd", momentum=0.0, nesterov=False, l1=0.0, l2=0.0, clip_norm=0.0,
-        batch_size=sizes["batch"],
+        unit=sizes["batch"],
     )  # fmt: skip
     optimiser = optimisers.make(engine, rule, learner.penalised_P)
     label = (torch.rand(rows, 1) > 0.5).double()

@@ -95,7 +95,7 @@ def _our_party(session: Session, dealer_pid: int) -> dict[str, Cost]:
     engine, found = session.engine, {}
     rule = optimisers.Rule(
         optimiser="sgd", momentum=0.0, nesterov=False, l1=0.0, l2=0.0, clip_norm=0.0,
-        batch_size=ROWS,
+        unit=ROWS,
     )  # fmt: skip
 
     def step_of(learner: Learner, x: Any, y: Any) -> Callable[[], None]:

@@ -21,6 +21,7 @@ from tallystick.runtime.engine import decode, encode
 from tallystick.runtime.manifest import Manifest
 from tallystick.tables import shares, split
 from tallystick.train import step
+from tallystick.train.optimisers import adam_eps
 from tallystick.train.schedule import Schedule
 from torch import Tensor
 
@@ -264,7 +265,8 @@ def twin(rows: Rows, config: Mapping[str, Any], start: Mapping[str, Tensor] | No
 
 def _optimiser(config: Mapping[str, Any], weights: list[Tensor]) -> torch.optim.Optimizer:
     if config.get("optimiser") == "adam":
-        return torch.optim.Adam(weights, lr=1.0, eps=2.0**-12 / config["batch_size"])
+        eps = adam_eps(config["batch_size"], config.get("class_weights", ()))
+        return torch.optim.Adam(weights, lr=1.0, eps=eps)
     return torch.optim.SGD(
         weights, lr=1.0, momentum=config["momentum"], nesterov=config.get("nesterov", False)
     )

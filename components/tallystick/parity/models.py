@@ -17,6 +17,7 @@ from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS, WEIGHTS
 from tallystick.parity.joined import Joined
 from tallystick.tables import split
+from tallystick.train.optimisers import adam_eps
 from tallystick.train.schedule import Schedule
 
 Scores = Callable[[Tensor], Tensor]
@@ -29,8 +30,6 @@ _REPEATED = frozenset(
     }
 )
 """What of a training is repeated here; a manifest names others only where they were changed."""
-_EPS = 2.0**-12
-"""Adam's, in the unit of a whole batch's sum of gradients."""
 
 
 def secure(joined: Joined) -> Scores:
@@ -117,7 +116,8 @@ def _descend(
 
 def _optimiser(training: Mapping[str, Any], values: list[Tensor]) -> torch.optim.Optimizer:
     if training.get("optimiser") == "adam":
-        return torch.optim.Adam(values, lr=1.0, eps=_EPS / training["batch_size"])
+        eps = adam_eps(training["batch_size"], training.get("class_weights", ()))
+        return torch.optim.Adam(values, lr=1.0, eps=eps)
     return torch.optim.SGD(
         values, lr=1.0, momentum=training["momentum"], nesterov=training.get("nesterov", False)
     )

@@ -20,6 +20,8 @@ import torch
 
 from tallystick.runtime.engine import PRECISION_BITS, Engine, Secret
 
+EPS = 2.0**-12
+"""In the unit of m."""
 _STEPS = 13
 _BETWEEN_BITS = 30
 

@@ -8,7 +8,7 @@ from typing import Any
 from tallystick.models import architectures
 from tallystick.runtime.configuration import JSON, StepConfig
 from tallystick.train.losses import LOSSES
-from tallystick.train.optimisers import OPTIMISERS, Rule
+from tallystick.train.optimisers import OPTIMISERS, Rule, adam_unit
 from tallystick.train.schedule import SCHEDULES, Schedule
 from tallystick.train.validation import WATCHED
 
@@ -162,7 +162,7 @@ class Config(StepConfig):
             l1=self.l1,
             l2=self.l2,
             clip_norm=self.clip_norm,
-            batch_size=self.batch_size,
+            unit=adam_unit(self.batch_size, self.class_weights),
         )
 
     def schedule_of(self, batches: int) -> Schedule:

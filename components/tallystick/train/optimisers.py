@@ -10,22 +10,28 @@ adam:  m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g**2,
 
 These are torch's rules, but for Adam's eps, which stands inside of the root here (torch adds it
 outside): only a parameter whose gradients are about eps takes another step for it.
+
+Adam's v comes to 1000 g**2 and must stay below 2**28 (adaptive.py), and little of g should be lost.
+So g is counted as the sum over a batch, but over 256 rows at most, and over fewer where class
+weights make a row's slope larger: 1000 (256 * 2)**2 = 2**28, which is for mean gradients of twice
+the largest weight.
 """
 
 # P = parameters of the model.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tallystick.runtime.engine import PRECISION_BITS, Engine, Secret
-from tallystick.train.adaptive import over_root
+from tallystick.train.adaptive import EPS, over_root
 
 OPTIMISERS = ("sgd", "adam")
+_ADAM_ROWS = 256
 _FACTOR_BITS = 30
 """A step is a sum of small terms: each below 2**16, and their factors may be as small as 2**-20."""
 
@@ -41,7 +47,18 @@ class Rule:
     l2: float
     clip_norm: float
     """The largest norm of a gradient; nought for any."""
-    batch_size: int
+    unit: float
+    """So many rows' sum of gradients Adam computes with; see :func:`adam_unit`."""
+
+
+def adam_unit(batch_size: int, class_weights: Sequence[float]) -> float:
+    """Return how many rows' gradients Adam's sums stand for: a batch's, if there is room for it."""
+    return min(batch_size, _ADAM_ROWS / max([1.0, *class_weights]))
+
+
+def adam_eps(batch_size: int, class_weights: Sequence[float]) -> float:
+    """Return Adam's eps, in the unit of a mean gradient."""
+    return EPS / adam_unit(batch_size, class_weights)
 
 
 class Optimiser(ABC):
@@ -170,8 +187,8 @@ class Adam(Optimiser):
     def step(self, weights_P: Secret, gradient_P: Secret, rows: int, rate: float) -> Secret:  # noqa: D102
         engine, (beta1, beta2) = self.engine, self.BETAS
         gradient_P = self._clipped(gradient_P, rows)
-        # In units of a whole batch's sum, whatever this batch's rows: the ratio has no unit.
-        unit = self.rule.batch_size
+        # Of the same unit whatever this batch's rows: the ratio has none.
+        unit = self.rule.unit
         terms = [(gradient_P, unit / rows)]
         terms += [(term, unit * weight) for term, weight in self._penalties(weights_P)]
         if len(terms) > 1 or unit != rows:
