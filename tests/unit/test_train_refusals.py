@@ -7,7 +7,7 @@ import pytest
 from tallystick.runtime.errors import ConfigError
 from tallystick.train.configuration import Config
 from tallystick.train.estimate import Rows
-from tallystick.train.step import network_of
+from tallystick.train.step import _require_steps, network_of
 
 
 def rows(train: int = 64, features: tuple[int, ...] = (4,), outputs: int = 1) -> Rows:
@@ -22,6 +22,47 @@ def config(**given: Any) -> Config:
     numbers = {"epochs": 2, "batch_size": 32, "learning_rate": 0.1, "momentum": 0.0, "l2": 0.0}
     names = {"party": "alice", "session": "test-1", "model": "mlp", "metrics": None}
     return Config.from_task({**paths, **numbers, **names, "seed": 3, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        (
+            {"nesterov": True, "optimiser": "adam", "momentum": 0.9},
+            "nesterov must be left out with",
+        ),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov must be left out without sgd and its mom"),
+        ({"decay": 0.5}, "decay must be left out without the schedule step, not 0.5"),
+        ({"decay_epochs": 2, "schedule": "cosine"}, "decay_epochs must be left out"),
+        (
+            {"feature_shape": [2, 2], "model": "linear_svm"},
+            "feature_shape must be left out for a l",
+        ),
+    ],
+)
+def test_what_would_be_of_no_effect_is_refused(given: dict[str, Any], refused: str) -> None:
+    with pytest.raises(ConfigError, match=refused):
+        config(**given)
+
+
+def test_a_model_says_only_what_it_was_trained_with() -> None:
+    momentum = {"momentum": 0.9, "nesterov": True}
+    assert config(**momentum).training().items() >= momentum.items()
+    by_adam = config(optimiser="adam", momentum=0.9).training()
+    assert by_adam["optimiser"] == "adam"
+    assert "momentum" not in by_adam
+    stepwise = {"schedule": "step", "decay": 0.5}
+    assert config(**stepwise).training().items() >= stepwise.items()
+
+
+def test_a_rate_whose_steps_would_be_lost_in_rounding_is_refused() -> None:
+    many = rows(1 << 20)
+    given = config(batch_size=1 << 20, learning_rate=0.0004)
+    with pytest.raises(ConfigError, match=r"must be 0.017 or more for batches of 1,048,576 rows"):
+        _require_steps(given, many)
+    _require_steps(given, rows(1000))
+    _require_steps(config(batch_size=1 << 20, learning_rate=0.017), many)
+    _require_steps(config(batch_size=1 << 20, learning_rate=0.0004, optimiser="adam"), many)
 
 
 ENDING = """

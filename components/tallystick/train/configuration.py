@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.models import architectures
+from tallystick.models.linear import LINEAR_MODELS
 from tallystick.runtime.configuration import JSON, StepConfig
 from tallystick.train.losses import LOSSES
 from tallystick.train.optimisers import OPTIMISERS, Rule, adam_unit
@@ -121,6 +122,17 @@ class Config(StepConfig):
             "0, or more with a metric to watch",
         )
         self.require(self.checkpoint_batches >= 0, "checkpoint_batches", "0 or more")
+        # checkpoint_batches may stand without checkpoints: a run on one machine leaves those out.
+        looks_ahead = self.optimiser == "sgd" and self.momentum > 0
+        self._require_used(looks_ahead, "without sgd and its momentum", "nesterov")
+        self._require_used(
+            self.schedule == "step", "without the schedule step", "decay", "decay_epochs"
+        )
+        self._require_used(
+            self.model not in LINEAR_MODELS,
+            "for a linear model, which sees columns",
+            "feature_shape",
+        )
 
     def joint(self) -> dict[str, JSON]:
         """Return what all parties must agree on; where a party keeps a file is its own affair."""
@@ -134,7 +146,9 @@ class Config(StepConfig):
 
     def training(self) -> dict[str, Any]:
         """Return what the model artifact says of its training: what differs from the defaults."""
-        always = ("epochs", "batch_size", "learning_rate", "momentum", "l2", "seed")
+        always = ["epochs", "batch_size", "learning_rate", "l2", "seed"]
+        if self.optimiser == "sgd":
+            always.append("momentum")
         optional = (
             *(
                 "feature_shape",
@@ -148,8 +162,7 @@ class Config(StepConfig):
             ),
             *("decay_epochs", "clip_norm", "class_weights", "watch", "patience"),
         )
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        changed = [name for name in optional if getattr(self, name) != defaults[name]]
+        changed = [name for name in optional if not self._is_default(name)]
         values = {name: getattr(self, name) for name in (*always, *changed)}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
@@ -176,6 +189,15 @@ class Config(StepConfig):
             decay=self.decay,
             decay_epochs=self.decay_epochs,
         )
+
+    def _require_used(self, used: bool, why: str, *names: str) -> None:
+        """Refuse a value that would be of no effect."""
+        for name in names:
+            self.require(used or self._is_default(name), name, f"left out {why}")
+
+    def _is_default(self, name: str) -> bool:
+        (default,) = (field.default for field in dataclasses.fields(self) if field.name == name)
+        return bool(getattr(self, name) == default)
 
     def _require_one_of(self, field: str, names: tuple[str, ...]) -> None:
         self.require(getattr(self, field) in names, field, f"one of {', '.join(names)}")

@@ -34,6 +34,8 @@ OPTIMISERS = ("sgd", "adam")
 _ADAM_ROWS = 256
 _FACTOR_BITS = 30
 """A step is a sum of small terms: each below 2**16, and their factors may be as small as 2**-20."""
+LEAST_FACTOR = 2.0 ** (4 - _FACTOR_BITS)
+"""Of a gradient in a step: smaller ones would not keep four bits, and none at last."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

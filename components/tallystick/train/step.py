@@ -63,6 +63,7 @@ def _together(config: Config, data: shares.Shares, completion: Completion) -> di
         feature_shape=tuple(joint["feature_shape"]),
         label_width=joint["label"]["classes"] if joint["label"]["kind"] == "classes" else 1,
     )
+    _require_steps(config, rows)
     network = network_of(config, rows, loss_name)
     if network is None and len(data.train_rows) > MAX_ROWS:
         raise ConfigError(
@@ -141,6 +142,18 @@ _LINEAR = {
     "classes": (),
     "number": ("linear_regression",),
 }
+
+
+def _require_steps(config: Config, rows: estimate.Rows) -> None:
+    """Refuse a rate so small that the steps would be lost in rounding."""
+    summed = min(config.batch_size, rows.train) if config.optimiser == "sgd" else 1
+    least = optimisers.LEAST_FACTOR * summed
+    if config.learning_rate < least:
+        raise ConfigError(
+            f"learning_rate must be {1.1 * least:.2g} or more for batches of {summed:,} rows, not "
+            f"{config.learning_rate:g}, with which steps would be lost in rounding; raise it, or "
+            "lower batch_size"
+        )
 
 
 def network_of(config: Config, rows: estimate.Rows, loss_name: str) -> Network | None:
