@@ -210,8 +210,9 @@ def finished_model(
     Args:
         trained: Path of this party's share of the model, the folder trained of an earlier run;
             empty if a party owns the model.
-        prepared: Path of this party's folder shares of that run, by whose preparation new rows are
-            prepared; empty if its rows are numbers that need none.
+        prepared: Path of this party's folder prepared (or shares) of that run, by whose preparation
+            new rows are prepared; empty if rows are numbers or images that reached the training as
+            they are.
         model_owner: The party that owns the model; empty for one that train left shared.
         model_file: Path of the model at its owner (ONNX, exported torch program, safetensors or
             state_dict); empty at the others.

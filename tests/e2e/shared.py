@@ -11,6 +11,9 @@ from torch import Tensor
 
 from tests.e2e import steps
 
+FITTED_BY = "earlier/00"
+"""The encoding that prepared what it was trained on."""
+
 
 def write(
     session: steps.Session,
@@ -36,8 +39,10 @@ def write(
             joint={
                 "columns": [],
                 "feature_shape": list(feature_shape),
-                "standardised": True,
+                "standardised": False,
                 "architecture": None,
+                "fitted_by": FITTED_BY,
+                "as_they_are": True,
                 **joint,
             },
             history=({"step": "train", "session": session.name, "reveals": []},),

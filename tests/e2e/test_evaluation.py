@@ -133,7 +133,9 @@ def _arrow(table: pd.DataFrame) -> Any:
 def test_a_new_table_with_a_preparation_of_its_own_is_refused(patients: Patients) -> None:
     well(patients.later, "encode")
     for side in patients.measure_later(join_timeout_s=2).values():
-        assert "give encode that preparation as prepared" in message(side)
+        assert "give the folder of the run that trained it (at an evaluation to encode)" in message(
+            side
+        )
         assert '"joined"' not in side.log
 
 

@@ -189,6 +189,7 @@ PREPARED = Preparation(
         OneHot(column="area", categories=("north", "south"), other=True),
     ),
     label_classes=("secret", "known"),
+    fitted_by=shared.FITTED_BY,
 )
 
 

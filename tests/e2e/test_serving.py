@@ -38,6 +38,7 @@ PREPARED = Preparation(
         OneHot(column="region", categories=("north", "south"), other=False),
     ),
     label_classes=("good", "bad"),
+    fitted_by=shared.FITTED_BY,
 )
 WEIGHTS_OF_SENT = torch.tensor([[0.5], [1.25], [-2.0], [0.25]], dtype=torch.float64)
 ROWS = [

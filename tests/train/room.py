@@ -86,6 +86,8 @@ def write(rows: Rows, place: harness.Place, folder: Path) -> None:
         "group": None,
         "precision_bits": 16,
         "standardised": False,
+        "fitted_by": "test-1/00",
+        "as_they_are": True,
         "split": {"digest": rows.parts.digest()},
     }
     features, label = _shared(rows.features, place), _shared(rows.targets, place)

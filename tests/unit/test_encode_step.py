@@ -1,5 +1,6 @@
 """The step encode, after psi, between parties in memory (in_memory.py)."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tallystick.runtime.errors import (
     ProtocolViolation,
 )
 from tallystick.runtime.manifest import Manifest
-from tallystick.tables import shares, split
+from tallystick.tables import preparation, shares, split
 from tallystick.tables.preparation import Preparation
 
 from tests.unit.in_memory import World
@@ -113,8 +114,53 @@ def test_the_joint_manifest_says_what_all_parties_agree_on(world: World) -> None
         },
         "standardised": True,
         "prepared": False,
+        "fitted_by": Preparation.read(world.folder / "bob" / "shares").fitted_by,
+        "as_they_are": False,
     }
     assert [len(entry["reveals"]) for entry in alice.history] == [2, 0]
+
+
+def test_shares_name_the_encoding_that_fitted_their_preparation(world: World) -> None:
+    def fitted_by(folder: str) -> str:
+        (found,) = {one.joint["fitted_by"] for one in manifests(world, folder, "shares")}
+        return str(found)
+
+    world.psi()
+    world.encode()
+    world.encode(shares=Path("again"), prepared=Path("shares"))
+    world.encode(shares=Path("anew"))  # of the same rows in a session of the same name
+    assert fitted_by("shares").startswith("credit-1/")
+    assert fitted_by("again") == fitted_by("shares") != fitted_by("anew")
+    assert Preparation.read(world.folder / "bob" / "again").fitted_by == fitted_by("shares")
+
+
+def test_preparations_of_two_encodings_do_not_go_together(world: World) -> None:
+    world.psi()
+    world.encode()
+    world.encode(shares=Path("anew"))
+    world.folder.joinpath("bob", "shares").rename(world.folder / "kept")
+    world.folder.joinpath("bob", "anew").rename(world.folder / "bob" / "shares")
+    _, outcomes = world.encode(shares=Path("again"), prepared=Path("shares"))
+    assert all(isinstance(outcome, PeerMismatch) for outcome in outcomes.values())
+
+
+def test_a_preparation_of_an_earlier_version_is_refused(world: World) -> None:
+    world.psi()
+    world.encode()
+    path = world.folder / "bob" / "shares" / preparation.NAME
+    content = json.loads(path.read_text())
+    del content["fitted_by"]
+    path.write_text(json.dumps(content))
+    meeting, outcomes = world.encode(shares=Path("again"), prepared=Path("shares"))
+    assert "as an earlier version wrote it; run encode and train again" in str(outcomes["bob"])
+    assert "bob" not in meeting.ledgers
+
+
+@pytest.mark.parametrize("rules", [{}, {"numbers": {"scale": "minmax"}}])
+def test_shares_say_whether_columns_stayed_as_they_are(world: World, rules: Any) -> None:
+    world.psi()
+    world.encode(standardise=False, preparation=rules)
+    assert {one.joint["as_they_are"] for one in manifests(world, "shares", "shares")} == {not rules}
 
 
 def test_what_an_owner_did_to_its_columns_stays_with_it(world: World) -> None:
@@ -269,11 +315,12 @@ def test_parties_whose_rows_differ_in_order_are_told(world: World) -> None:
     "message",
     [
         {},
-        {"features": "x0", "shape": [1]},
-        {"features": [1], "shape": [1]},
-        {"features": ["x0"], "shape": [2]},
-        {"features": ["x0"], "shape": [3, -2, 2]},
-        {"features": ["x0", "b"], "shape": [1, 2, 2]},
+        {"features": "x0", "shape": [1], "as_they_are": True},
+        {"features": [1], "shape": [1], "as_they_are": True},
+        {"features": ["x0"], "shape": [2], "as_they_are": True},
+        {"features": ["x0"], "shape": [3, -2, 2], "as_they_are": True},
+        {"features": ["x0", "b"], "shape": [1, 2, 2], "as_they_are": True},
+        {"features": ["x0"], "shape": [1]},
         {"rows": 30, "label": None, "group": None, "splits": 0},
         {"rows": -1, "label": None, "group": None, "splits": False},
         {"rows": 30, "label": {"kind": "odd", "classes": 2}, "group": None, "splits": False},

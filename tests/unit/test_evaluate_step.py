@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tallystick.evaluate import step
+from tallystick.models.artifact import SharedModel
 from tallystick.runtime.errors import ConfigError, DataError
 
 JOINT = {
@@ -15,6 +16,7 @@ JOINT = {
     "row_order": "first",
     "split": {"digest": "1"},
     "rows": 30,
+    "fitted_by": "credit-1/00",
 }
 
 
@@ -35,31 +37,48 @@ def artifact(**changes: Any) -> Any:
     )
 
 
+def model(**changes: Any) -> Any:
+    return SharedModel(manifest=artifact(**changes).manifest, parameters={})
+
+
 def test_held_out_rows_are_those_of_the_training() -> None:
-    step._require_fit(config(), artifact(), artifact())
+    step._require_fit(config(), artifact(), model())
     for changes in ({"row_order": "other"}, {"split": {"digest": "2"}}):
         with pytest.raises(DataError, match=r"row_order or split differs.*rows: all"):
-            step._require_fit(config(), artifact(**changes), artifact())
+            step._require_fit(config(), artifact(**changes), model())
 
 
 def test_all_rows_may_be_of_a_new_table_with_the_same_columns() -> None:
     new = artifact(row_order="other", split={"digest": "2"}, prepared=True)
-    step._require_fit(config(rows="all"), new, artifact())
-    with pytest.raises(DataError, match="give encode that preparation as prepared"):
-        step._require_fit(config(rows="all"), artifact(row_order="other"), artifact())
+    step._require_fit(config(rows="all"), new, model())
     for name in ("columns", "label"):
         with pytest.raises(DataError, match=f"{name} differs"):
-            step._require_fit(config(rows="all"), artifact(**{name: []}), artifact())
+            step._require_fit(config(rows="all"), artifact(**{name: []}), model())
+
+
+@pytest.mark.parametrize("changes", [{"row_order": "other", "prepared": True}, {}])
+def test_rows_that_another_encoding_prepared_are_refused(changes: dict[str, Any]) -> None:
+    """Whether it is another table, or the same one encoded by other rules."""
+    other = artifact(fitted_by="credit-2/00", **changes)
+    with pytest.raises(DataError, match=r"by the encoding 'credit-2/00', .* by 'credit-1/00'; "):
+        step._require_fit(config(rows="all"), other, model())
+
+
+def test_a_model_without_the_name_of_its_encoding_is_refused() -> None:
+    old = model()
+    del old.manifest.joint["fitted_by"]
+    with pytest.raises(DataError, match="as an earlier version wrote it; run encode and train"):
+        step._require_fit(config(), artifact(), old)
 
 
 def test_the_classes_names_may_be_told_in_one_job_and_not_in_the_other() -> None:
     named = artifact(label={**JOINT["label"], "names": ["no", "yes"]})
-    step._require_fit(config(), artifact(), named)
-    step._require_fit(config(), named, artifact())
+    step._require_fit(config(), artifact(), model(**named.manifest.joint))
+    step._require_fit(config(), named, model())
 
 
 def test_a_model_that_was_not_trained_here_may_measure_any_rows() -> None:
-    imported = artifact()
+    imported = model()
     del imported.manifest.joint["row_order"], imported.manifest.joint["split"]
     step._require_fit(config(), artifact(), imported)
 

@@ -30,6 +30,7 @@ def manifest(parts: split.Split, shape: tuple[int, ...], **changes: Any) -> Mani
         "group": None,
         "precision_bits": 16,
         "split": {"digest": parts.digest()},
+        "fitted_by": "s/00",
     }
     return Manifest(
         kind="shares",
@@ -171,10 +172,11 @@ def test_a_split_that_is_not_the_manifests_is_refused(tmp_path: Path) -> None:
         shares.read(tmp_path)
 
 
-def test_a_manifest_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", ["label", "fitted_by"])
+def test_a_manifest_that_lacks_a_field_is_refused(tmp_path: Path, lacking: str) -> None:
     written(tmp_path)
     sound = manifest(PARTS, (3,))
-    joint = {key: value for key, value in sound.joint.items() if key != "label"}
+    joint = {key: value for key, value in sound.joint.items() if key != lacking}
     dataclasses.replace(sound, joint=joint).write(tmp_path)
     with pytest.raises(DataError, match="lacks what a shares artifact needs"):
         shares.read(tmp_path)

@@ -321,6 +321,7 @@ def test_a_preparation_is_read_as_it_was_written(tmp_path: Path) -> None:
         ),
         label_classes=("no", "yes"),
         groups=(1, 2),
+        fitted_by="credit-1/00",
     )
     written.write(tmp_path)
     assert Preparation.read(tmp_path) == written

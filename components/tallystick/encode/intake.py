@@ -93,6 +93,7 @@ def _image_rows(config: Config, rules: ImageRules, prepared: Preparation | None)
         group=None,
         times_N=None,
         ids=(),
+        fitted_by=prepared.fitted_by if prepared is not None else "",
     )
 
 

@@ -47,11 +47,18 @@ class JointTable:
             self._fit_together(rows, train_rows)
             self._shape = rows.features.shape
             self._columns = [{"name": name, "owner": ""} for name in rows.features.names]
+            self._as_they_are = rows.prepared().changes_nothing
         else:
             rows.features.fit(train_rows)
-            self._layout = Layout.agree(session, rows.features.names, rows.features.shape)
+            self._layout = Layout.agree(
+                session,
+                rows.features.names,
+                rows.features.shape,
+                as_they_are=rows.prepared().changes_nothing,
+            )
             self._shape = self._layout.shape
             self._columns = self._layout.columns()
+            self._as_they_are = self._layout.as_they_are
         self._rows = self._with_units(rows, train_rows)
 
     def joint(self) -> dict[str, Any]:
@@ -82,6 +89,8 @@ class JointTable:
             },
             "standardised": config.standardise,
             "prepared": bool(config.prepared),
+            "fitted_by": self._rows.fitted_by,
+            "as_they_are": self._as_they_are,
         }
 
     def write(self, folder: Path) -> None:

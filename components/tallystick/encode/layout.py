@@ -153,21 +153,26 @@ class Layout:
     """Each party's features in its file's order, parties in rank order."""
     shape: tuple[int, ...]
     """Of one row of all features."""
+    as_they_are: bool
+    """Whether every party shares its values as they are."""
 
     @classmethod
-    def agree(cls, session: Session, names: Sequence[str], shape: Sequence[int]) -> Self:
+    def agree(
+        cls, session: Session, names: Sequence[str], shape: Sequence[int], as_they_are: bool
+    ) -> Self:
         """Exchange the names of features, when parties hold different columns.
 
         Args:
             session: the joined session.
             names: this party's features.
             shape: of one row of them.
+            as_they_are: whether its preparation changes no value.
 
         Raises:
             ConfigError: nobody holds a feature, or they do not go together; at every party.
             ProtocolViolation: a party's message has another form.
         """
-        told = {"features": list(names), "shape": list(shape)}
+        told = {"features": list(names), "shape": list(shape), "as_they_are": as_they_are}
         answers = dict(zip(session.parties, session.exchange(told), strict=True))
         for party, answer in answers.items():
             _check_features(party, answer)
@@ -190,7 +195,8 @@ class Layout:
                 "the other features"
             )
         shape = shapes[0] if len(shapes) == 1 else (sum(shape[0] for shape in shapes),)
-        layout = cls(features=features, shape=shape)
+        as_they_are = all(answer["as_they_are"] for answer in answers.values())
+        layout = cls(features=features, shape=shape, as_they_are=as_they_are)
         names = [column["name"] for column in layout.columns()]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -251,6 +257,7 @@ def _check_features(party: str, answer: Mapping[str, Any]) -> None:
     names, shape = answer.get("features"), answer.get("shape")
     good = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
     good = good and isinstance(shape, list) and len(shape) in (1, 3)
+    good = good and isinstance(answer.get("as_they_are"), bool)
     if not (
         good
         and all(_is_count(length) for length in shape or ())

@@ -1,4 +1,4 @@
-"""A commitment to the order of rows that psi has not matched."""
+"""What names an encoding: its coin, and a commitment to rows that psi has not matched."""
 
 import hashlib
 import hmac
@@ -12,7 +12,13 @@ from tallystick.runtime.errors import DataError
 from tallystick.runtime.session import Session
 
 
-def commitment(session: Session, ids: Sequence[pa.ChunkedArray]) -> str:
+def coin(session: Session) -> bytes:
+    """Return 32 bytes that the parties make together, new in each session."""
+    coins = session.exchange({"coin": secrets.token_hex(32)})
+    return hashlib.sha256("".join(str(answer.get("coin")) for answer in coins).encode()).digest()
+
+
+def commitment(session: Session, key: bytes, ids: Sequence[pa.ChunkedArray]) -> str:
     """Return a commitment to rows that were not matched by psi, new in each session.
 
     Where all bring the same rows, and these have ids, the ids must be the same in the same order:
@@ -20,13 +26,12 @@ def commitment(session: Session, ids: Sequence[pa.ChunkedArray]) -> str:
 
     Args:
         session: the joined session.
+        key: its coin.
         ids: the id columns as text; none where rows have no ids, or are different ones.
 
     Raises:
         DataError: the ids differ; at every party.
     """
-    coins = session.exchange({"coin": secrets.token_hex(32)})
-    key = hashlib.sha256("".join(str(answer.get("coin")) for answer in coins).encode()).digest()
     if not ids:
         return key.hex()
     digest = hmac.new(key, digestmod=hashlib.sha256)

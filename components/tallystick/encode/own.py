@@ -168,6 +168,8 @@ class OwnRows:
     """What the rows are split by; None at a party that does not hold it."""
     ids: tuple[pa.ChunkedArray, ...]
     """The id columns as text, where rows have ids."""
+    fitted_by: str = ""
+    """The encoding that fitted the preparation, where it is done again."""
 
     @property
     def rows(self) -> int:
@@ -184,6 +186,7 @@ class OwnRows:
             label_kind=self.label.kind if self.label else "",
             label_mean=self.label.mean if self.label else 0.0,
             label_deviation=self.label.deviation if self.label else 1.0,
+            fitted_by=self.fitted_by,
         )
 
 
@@ -237,6 +240,7 @@ def of_table(
         else None,
         times_N=_times(spool, split_column) if split_column and split_column in names else None,
         ids=tuple(spool.column(name) for name in id_columns),
+        fitted_by=prepared.fitted_by if prepared is not None else "",
     )
 
 

@@ -1,5 +1,7 @@
 """Turn a party's rows into secret shares on disk."""
 
+from dataclasses import replace
+
 from tallystick.encode import order, splitting
 from tallystick.encode.config import Config
 from tallystick.encode.intake import take_in
@@ -40,13 +42,16 @@ def run(config: Config) -> int:
             split_column=config.split_column,
             tell_classes=config.tell_classes or bool(config.label_classes),
         )
+        coin = order.coin(session)
         row_order = (
-            order.commitment(session, () if config.layout == HORIZONTAL else rows.ids)
+            order.commitment(session, coin, () if config.layout == HORIZONTAL else rows.ids)
             if aligned is None
             else aligned.joint["row_order"]
         )
         if drawn is None:
             drawn = _settled_split(config, session, rows, holdings)
+        if not rows.fitted_by:
+            rows = replace(rows, fitted_by=f"{session.name}/{coin.hex()[:16]}")
         table = JointTable(config, session, rows, holdings, drawn)
         joint = {"row_order": row_order, **table.joint()}
         manifest = Manifest(

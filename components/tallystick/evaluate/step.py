@@ -132,11 +132,7 @@ def _require_fit(config: Config, data: shares.Shares, model: SharedModel) -> Non
             "evaluate it on the shares that it was trained with, or on all rows of a new table "
             "with rows: all"
         )
-    if not ours.get("prepared") and its.get("row_order", ours["row_order"]) != ours["row_order"]:
-        raise DataError(
-            "these rows were prepared by what they hold themselves, and the model was trained on "
-            "rows prepared by another table; give encode that preparation as prepared"
-        )
+    model.require_prepared(ours["fitted_by"], "the preparation of these rows")
 
 
 def _meant(known: Any) -> Any:

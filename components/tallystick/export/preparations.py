@@ -28,7 +28,9 @@ def own(prepared: Path | None, party: str, model: SharedModel) -> Preparation | 
     """
     if prepared is None:
         return None
-    found = Preparation(transforms=Preparation.read(prepared).transforms)
+    found = Preparation.read(prepared)
+    model.require_prepared(found.fitted_by, "prepared")
+    found = Preparation(transforms=found.transforms, fitted_by=found.fitted_by)
     if found.features != _features(model, party):
         raise DataError(
             "prepared does not hold the columns that the model was trained by; give the artifact "
@@ -91,7 +93,8 @@ def _checked(message: Any, owner: str, model: SharedModel) -> Preparation:
         found = Preparation.from_json(message["preparation"])
     except (KeyError, ValueError, TypeError, AttributeError):
         found = None
-    if found is None or found.features != _features(model, owner):
+    fitted_by = model.manifest.joint["fitted_by"]
+    if found is None or (found.features, found.fitted_by) != (_features(model, owner), fitted_by):
         raise ProtocolViolation(f"party {owner!r} did not tell how it prepared its columns")
     return found
 

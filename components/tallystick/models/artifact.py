@@ -2,7 +2,8 @@
 
 ::
 
-    manifest.json             joint: model, features, label, precision_bits, row_order, training
+    manifest.json             joint: model, features, label, precision_bits, row_order, training,
+                              fitted_by (which encoding fitted the preparation of its columns)
     model.json                the same as one readable page of JSON, with the loss of each epoch
     parameters.safetensors    int64 shares modulo 2**64, by parameter name
 """
@@ -49,6 +50,29 @@ class SharedModel:
         """Return the SHA-256 of what everybody may know of it."""
         known = json.dumps(self.manifest.joint, sort_keys=True).encode()
         return hashlib.sha256(known).hexdigest()
+
+    def require_prepared(self, fitted_by: str, what: str) -> None:
+        """Refuse rows that were prepared otherwise than those that trained the model.
+
+        Args:
+            fitted_by: the encoding that fitted its preparation.
+            what: what was fitted, for the message.
+
+        Raises:
+            DataError: naming both encodings.
+        """
+        its = self.manifest.joint.get("fitted_by")
+        if not its:
+            raise DataError(
+                "the model does not say which encoding prepared its columns, as an earlier version "
+                "wrote it; run encode and train again"
+            )
+        if fitted_by != its:
+            raise DataError(
+                f"{what} was fitted by the encoding {fitted_by!r}, and that of the rows that "
+                f"trained the model by {its!r}; as prepared, give the folder of the run that "
+                "trained it (at an evaluation to encode)"
+            )
 
     def parameter(self, name: str) -> Tensor:
         """Return this party's share of a parameter.

@@ -53,8 +53,8 @@ def predict(
             comes as model, or a party owns the model.
         model: This party's share of the model, from a train task of the same pipeline.
         prepared: Path of the folder with this party's preparation.json (its shares artifact from
-            encode), by which new rows are prepared; empty if it comes as shares, or its rows are
-            numbers that need none.
+            the encode that trained the model), by which new rows are prepared; empty if it comes
+            as shares, or if rows are numbers or images that reached the training as they are.
         shares: The same, from an encode task of the same pipeline.
         model_owner: The party that owns the model; empty for one that train left shared.
         model_file: Path of the model at its owner (ONNX, exported torch program, safetensors,

@@ -75,7 +75,7 @@ class Asked:
         """Refuse rows that cannot fit the model, as far as one party can tell.
 
         Raises:
-            DataError: they have another shape, or other columns.
+            DataError: they have another shape, other columns, or no preparation.
         """
         config = self.config
         if self.chosen.shared is None:
@@ -87,13 +87,20 @@ class Asked:
                     f"{list(wanted)}; bring them to that shape"
                 )
             return
-        columns = self.chosen.shared.manifest.joint["columns"]
+        joint = self.chosen.shared.manifest.joint
+        columns = joint["columns"]
         mine = f"{config.party}."
         own = [c["name"].removeprefix(mine) for c in columns if c["owner"] in ("", config.party)]
         if own and rows.names and list(rows.names) != own:
             raise DataError(
                 f"the rows have the columns {', '.join(rows.names)}, and the model was trained by "
                 f"{', '.join(own)}; give the preparation of the training, or the same columns"
+            )
+        if own and not config.prepared and not joint.get("as_they_are"):
+            raise DataError(
+                "the model was trained on prepared columns, and prepared is empty: these rows "
+                "would reach it as they are; give this party's folder prepared (or shares) of the "
+                "run that trained it"
             )
 
     def class_names(self, model: SharedModel) -> tuple[str, ...]:
@@ -117,12 +124,15 @@ def read(config: Question) -> Asked:
 
     Raises:
         ConfigError: the model has no such output.
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or the model was trained on rows prepared otherwise.
     """
     chosen = Chosen.read(config, config.feature_shape)
     if chosen.shared is not None:
         kind = chosen.shared.manifest.joint["label"]["kind"]
         answers.require_fit(config.output, chosen.shared.name, kind)
+        if config.prepared:
+            fitted_by = Preparation.read(Path(config.prepared)).fitted_by
+            chosen.shared.require_prepared(fitted_by, "prepared")
     return Asked(config=config, chosen=chosen, names=_class_names(config))
 
 

@@ -48,6 +48,11 @@ class Number:
     KIND: ClassVar[str] = "number"
 
     @property
+    def changes_nothing(self) -> bool:
+        """Whether a number that is there stays what it is."""
+        return self == Number(column=self.column, fill=self.fill)
+
+    @property
     def features(self) -> tuple[str, ...]:
         """The names of what it becomes."""
         name = f"{self.column}.{self.part}" if self.part else self.column
@@ -152,6 +157,13 @@ class Preparation:
     label_mean: float = 0.0
     label_deviation: float = 1.0
     """What was taken from a number to learn, and what it was divided by then."""
+    fitted_by: str = ""
+    """Which encoding fitted it, as its shares and a model that is trained on them name it too."""
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether all columns are numbers that stay what they are."""
+        return all(isinstance(one, Number) and one.changes_nothing for one in self.transforms)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -194,6 +206,7 @@ class Preparation:
             "label_kind": self.label_kind,
             "label_mean": self.label_mean,
             "label_deviation": self.label_deviation,
+            "fitted_by": self.fitted_by,
         }
 
     @classmethod
@@ -201,14 +214,20 @@ class Preparation:
         """Read it again.
 
         Raises:
-            DataError: the file is missing or damaged.
+            DataError: the file is missing or damaged, or does not say which encoding fitted it.
         """
         try:
-            return cls.from_json(json.loads((folder / NAME).read_text()))
+            found = cls.from_json(json.loads((folder / NAME).read_text()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
                 f"{folder.name}: {NAME} is missing or damaged; run the encode step again"
             ) from None
+        if not found.fitted_by:
+            raise DataError(
+                f"{folder.name}: {NAME} does not say which encoding fitted it, as an earlier "
+                "version wrote it; run encode and train again"
+            )
+        return found
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -226,6 +245,7 @@ class Preparation:
             label_kind=str(content["label_kind"]),
             label_mean=float(content["label_mean"]),
             label_deviation=float(content["label_deviation"]),
+            fitted_by=str(content.get("fitted_by", "")),
         )
 
 

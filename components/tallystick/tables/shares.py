@@ -3,7 +3,7 @@
 ::
 
     manifest.json       joint: rows, row_order, columns, feature_shape, label, group,
-                        precision_bits, split
+                        precision_bits, split, fitted_by (which encoding fitted the preparation)
     shares.arrow        one row for each row of the joint table, all of them int64:
                         features (as many as feature_shape has places), label, group
     split.arrow         for each row whether it trains, validates or tests (see split.py)
@@ -207,7 +207,8 @@ def read(folder: Path) -> Shares:
     manifest = Manifest.read(folder, KIND)
     joint = manifest.joint
     try:
-        rows, drawn, widths = joint["rows"], joint["split"]["digest"], Widths.of(joint)
+        rows, drawn, _ = joint["rows"], joint["split"]["digest"], joint["fitted_by"]
+        widths = Widths.of(joint)
         shapes: dict[str, tuple[int, ...]] = {
             "features": tuple(joint["feature_shape"]),
             "label": (widths.label,) if joint["label"]["kind"] == "classes" else (),
@@ -215,7 +216,8 @@ def read(folder: Path) -> Shares:
         }
     except (KeyError, TypeError, AttributeError):
         raise DataError(
-            f"{folder.name}: its manifest lacks what a shares artifact needs; run encode again"
+            f"{folder.name}: its manifest lacks what a shares artifact needs, as where an earlier "
+            "version wrote it; run encode again"
         ) from None
     parts = split.Split.read(folder, rows)
     if parts.digest() != drawn:
