@@ -134,7 +134,8 @@ def learning(
         l2: Weight of the penalty on large parameters.
         feature_shape: The shape that a network sees a row's features in, such as 1, 28, 28; empty
             for that of the shares.
-        loss: auto for what fits, or logistic, hinge, squared_error, cross_entropy.
+        loss: auto for what fits; or for two classes logistic or hinge (which has no probabilities),
+            for several cross_entropy, for a number squared_error.
         optimiser: sgd or adam.
         nesterov: Whether the momentum looks ahead.
         schedule: How the learning rate goes: constant, step or cosine.

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tallystick.job import Job
+from tallystick.models.meaning import AUTOMATIC, default_loss
 from tallystick.runtime.errors import ConfigError
 from tallystick.runtime.rehearsal import Cost
-from tallystick.train import estimate, losses
-from tallystick.train.configuration import AUTOMATIC, Config
+from tallystick.train import estimate
+from tallystick.train.configuration import Config
 from tallystick.train.step import network_of
 
 
@@ -52,8 +53,7 @@ def of_job(
     if "train" not in job.package.steps:
         raise ConfigError(f"the pipeline {job.package.name!r} has no step that trains")
     config = _config(job)
-    loss = losses.FITTING[kind][0] if config.loss == AUTOMATIC else config.loss
-    loss = losses.OF_LINEAR.get(config.model, loss)
+    loss = config.loss if config.loss != AUTOMATIC else default_loss(config.model, kind)
     if config.watch != "none" and not rows.validation:
         raise ConfigError(
             f"the job watches the {config.watch} of validation rows; say with --validation-rows "

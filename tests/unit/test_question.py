@@ -12,7 +12,7 @@ from tallystick.models.linear import WEIGHTS
 from tallystick.predict import question, step
 from tallystick.predict.forms import Values
 from tallystick.predict.rows import open_rows
-from tallystick.runtime.errors import DataError
+from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.runtime.manifest import Manifest
 from tallystick.tables import preparation
 from tallystick.tables.preparation import Number, Preparation
@@ -123,3 +123,21 @@ def test_a_preparation_or_model_of_an_earlier_version_is_refused(folder: Path) -
     (folder / preparation.NAME).write_text(json.dumps(content))
     with pytest.raises(DataError, match=f"does not say which encoding fitted it, {earlier}"):
         ask(folder)
+
+
+@pytest.mark.parametrize(
+    ("output", "changes", "message"),
+    [
+        ("probability", {"model": "mlp", "training": {"loss": "hinge"}}, "the model mlp .* hinge"),
+        ("probability", {"model": "linear_svm"}, "the model linear_svm .* hinge"),
+        ("class", {"label": {"kind": "number"}}, "logistic_regression predicts a number"),
+    ],
+)
+def test_an_output_that_a_model_does_not_have_is_refused(
+    folder: Path, output: str, changes: dict[str, Any], message: str
+) -> None:
+    ask(folder, output=output)
+    model(folder, **changes)
+    with pytest.raises(ConfigError, match=message):
+        ask(folder, output=output)
+    ask(folder, output="score")

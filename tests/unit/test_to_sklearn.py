@@ -58,7 +58,7 @@ def test_a_pipeline_of_raw_columns_gives_the_scores_of_prepared_ones(
     kind: str, tmp_path: Path
 ) -> None:
     prepared_NF = np.hstack([OF_ALICE.apply(pa.table(ALICE)), OF_BOB.apply(pa.table(BOB))])
-    label = {"deviation": 3.0, "mean": 5.0}
+    label = {"kind": kind, "deviation": 3.0, "mean": 5.0}
     linear = model(prepared_NF.shape[1], kind, model="linear_svm", label=label)
     to_sklearn.write(tmp_path / "m.skops", linear, {"alice": OF_ALICE, "bob": OF_BOB})
     loaded = io.load(tmp_path / "m.skops", trusted=["numpy.dtype"])

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tallystick.models.linear import LINEAR_MODELS
 from tallystick.runtime.errors import ConfigError, DataError
 from tallystick.tables import fitting, preparation
 from tallystick.tables.preparation import Preparation
@@ -21,11 +22,6 @@ AUTO = "auto"
 MOST_CLASSES = 1024
 FEW_NUMBERS = 32
 """Whole numbers of at most so many values are taken for classes."""
-_KIND_OF_MODEL = {
-    "linear_regression": NUMBER,
-    "linear_svm": BINARY,
-    "logistic_regression": BINARY,
-}
 Value = str | int | float
 
 
@@ -79,7 +75,7 @@ class Label:
 
 def kind_wanted(kind: str, model: str) -> str:
     """Return which kind of label a job asks for; "auto" where its values decide."""
-    return _KIND_OF_MODEL.get(model, AUTO) if kind == AUTO else kind
+    return LINEAR_MODELS[model].label if kind == AUTO and model in LINEAR_MODELS else kind
 
 
 def prepare(

@@ -17,6 +17,7 @@ from tallystick.evaluate.report import Report, render
 from tallystick.models import scoring
 from tallystick.models.artifact import SharedModel
 from tallystick.models.chosen import Chosen, ModelConfig
+from tallystick.models.meaning import has_probabilities
 from tallystick.runtime import life
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.errors import ConfigError, DataError
@@ -24,7 +25,6 @@ from tallystick.runtime.session import Session
 from tallystick.tables import shares
 
 PARTS = ("test", "validation", "all")
-_LOSSES_OF_PROBABILITIES = ("auto", "logistic")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +182,7 @@ def _measure(
                 outputs.squeeze(1),
                 truth,
                 threshold=config.threshold,
-                probabilities=_has_probabilities(model),
+                probabilities=has_probabilities(model.manifest.joint),
                 **options,
             )
         case "classes":
@@ -218,12 +218,6 @@ def _as_trained(engine: Engine, outputs: Secret, label: dict[str, Any]) -> Secre
         # It speaks in the label's own units, and errors are measured in its deviations.
         return engine.scaled(outputs - float(label["mean"]), 1 / float(label["deviation"]))
     return outputs
-
-
-def _has_probabilities(model: SharedModel) -> bool:
-    """Say by the training's loss whether the sigmoid of a score is meant as a probability."""
-    loss = model.manifest.joint.get("training", {}).get("loss", "auto")
-    return model.name != "linear_svm" and loss in _LOSSES_OF_PROBABILITIES
 
 
 def _show(config: Config, outcome: Outcome) -> None:

@@ -25,6 +25,7 @@ from tallystick.models import plain
 from tallystick.models.artifact import SharedModel
 from tallystick.models.graph import INPUT, Graph, Node
 from tallystick.models.linear import WEIGHTS
+from tallystick.models.meaning import has_probabilities
 
 DESCRIPTION = "model.json"
 PARAMETERS = "model.safetensors"
@@ -103,12 +104,12 @@ class FinishedModel:
         return found
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.float64]:
-        """Return probabilities, [N] or [N, K]; of a regression the number; of an SVM its score."""
+        """Return probabilities, [N] or [N, K]; of a regression the number; of a hinge the score."""
         scores = torch.from_numpy(self.scores(features))
         label = self.known["label"]
         if self.kind == "number":
             return (scores[:, 0] * float(label["deviation"]) + float(label["mean"])).numpy()
-        if self.known["model"] == "linear_svm":
+        if not has_probabilities(self.known):
             return scores[:, 0].numpy()
         return (scores.softmax(1) if scores.shape[1] > 1 else scores[:, 0].sigmoid()).numpy()
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tallystick.models.finished import FinishedModel
+from tallystick.models.meaning import has_probabilities
 from tallystick.tables.preparation import MISSING, Number, OneHot, Ordinal, Preparation, Transform
 
 Stages = list[tuple[str, Any]]
@@ -45,7 +46,7 @@ def estimator(model: FinishedModel) -> Any:
         made = LinearRegression()
         made.coef_, made.intercept_ = weight_1F[0] * deviation, float(bias_1[0]) * deviation + mean
     else:
-        made = LinearSVC() if model.known["model"] == "linear_svm" else LogisticRegression()
+        made = LogisticRegression() if has_probabilities(model.known) else LinearSVC()
         made.coef_, made.intercept_, made.classes_ = weight_1F, bias_1, np.array([0, 1])
     made.n_features_in_ = weight_1F.shape[1]
     made.feature_names_in_ = np.array(model.features, dtype=object)

@@ -15,6 +15,7 @@ from tallystick.models import architectures, plain
 from tallystick.models.coins import Coins
 from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS, WEIGHTS
+from tallystick.models.meaning import has_probabilities
 from tallystick.parity.joined import Joined
 from tallystick.tables import split
 from tallystick.train.optimisers import adam_eps
@@ -126,14 +127,14 @@ def _optimiser(training: Mapping[str, Any], values: list[Tensor]) -> torch.optim
 def _loss(joint: dict[str, Any], scores: Tensor, truth: NDArray[np.float64]) -> Tensor:
     """Return the mean of the rows' losses, each times the weight of its class."""
     label, training = torch.from_numpy(truth), joint["training"]
-    name, kind = training.get("loss", "auto"), joint["label"]["kind"]
+    kind = joint["label"]["kind"]
     score = scores[:, 0]
     if kind == "classes":
         loss = functional.cross_entropy(scores, label, reduction="none")
-    elif name == "hinge" or joint["model"] == "linear_svm":
-        loss = (1 - (2 * label - 1) * score).clamp(min=0)
-    elif name == "squared_error" or kind == "number":
+    elif kind == "number":
         loss = (score - label) ** 2 / 2
+    elif not has_probabilities(joint):
+        loss = (1 - (2 * label - 1) * score).clamp(min=0)
     else:
         loss = functional.binary_cross_entropy_with_logits(score, label, reduction="none")
     if weights := training.get("class_weights"):

@@ -4,7 +4,7 @@
 output       a label of two classes                 K classes
 ===========  =====================================  ==========================================
 class        [score > 0]                            the place of the largest score
-probability  sigmoid(score)                         softmax(scores), for each class
+probability  sigmoid(score); of a hinge none        softmax(scores), for each class
 score        the score                              each score
 ===========  =====================================  ==========================================
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from tallystick.models.graph import Node
+from tallystick.models.meaning import has_probabilities
 from tallystick.models.operations import OPERATIONS
 from tallystick.models.operations.layer import Layer
 from tallystick.runtime.engine import Engine, Secret
@@ -33,18 +34,26 @@ OUTPUTS = ("class", "probability", "score")
 WHAT = {"class": "predicted classes", "probability": "probabilities", "score": "scores"}
 
 
-def require_fit(output: str, model: str, kind: str) -> None:
+def require_fit(output: str, known: Mapping[str, Any]) -> None:
     """Refuse an output that a model does not have.
+
+    Args:
+        output: class, probability or score.
+        known: what everybody may know of the model.
 
     Raises:
         ConfigError: names the output.
     """
-    if kind == "number" and output != "score":
+    model = known["model"]
+    if known["label"]["kind"] == "number" and output != "score":
         raise ConfigError(
             f"output must be score, not {output!r}: the model {model} predicts a number"
         )
-    if model == "linear_svm" and output == "probability":
-        raise ConfigError("output must be class or score: a linear_svm has no probabilities")
+    if output == "probability" and not has_probabilities(known):
+        raise ConfigError(
+            f"output must be class or score: the model {model} was trained by a hinge, whose "
+            "scores have no probabilities"
+        )
 
 
 def answer(engine: Engine, scores_NK: Secret, output: str) -> Secret:

@@ -43,7 +43,7 @@ def predict(
         party: The name of the party that runs this task, as the consortium file spells it.
         session: The name of this joint run, the same at every party.
         receiver: The party that learns the predictions.
-        output: class, probability or score.
+        output: class, probability (of a model with a hinge there is none) or score.
         consortium: Path of the consortium file: who takes part, where, by which certificate.
         identity: Path of the folder with this party's tls.key and tls.crt.
         join_timeout_s: How long to wait for the other parties to come, in seconds.

@@ -128,8 +128,7 @@ def read(config: Question) -> Asked:
     """
     chosen = Chosen.read(config, config.feature_shape)
     if chosen.shared is not None:
-        kind = chosen.shared.manifest.joint["label"]["kind"]
-        answers.require_fit(config.output, chosen.shared.name, kind)
+        answers.require_fit(config.output, chosen.shared.manifest.joint)
         if config.prepared:
             fitted_by = Preparation.read(Path(config.prepared)).fitted_by
             chosen.shared.require_prepared(fitted_by, "prepared")

@@ -55,8 +55,8 @@ def train(
             your own torch.nn.Module as package.module:Class or /path/file.py:Class.
         feature_shape: The shape that a network sees a row's features in, such as 1, 28, 28; empty
             for that of the shares.
-        loss: auto for what fits the model and the label, or logistic, hinge, squared_error,
-            cross_entropy.
+        loss: auto for what fits the model and the label; or for two classes logistic or hinge
+            (which has no probabilities), for several cross_entropy, for a number squared_error.
         epochs: How often the training rows are gone through.
         batch_size: Rows for each step of the descent.
         optimiser: sgd or adam.

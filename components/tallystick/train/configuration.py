@@ -7,13 +7,12 @@ from typing import Any
 
 from tallystick.models import architectures
 from tallystick.models.linear import LINEAR_MODELS
+from tallystick.models.meaning import AUTOMATIC
 from tallystick.runtime.configuration import JSON, StepConfig
 from tallystick.train.losses import LOSSES
 from tallystick.train.optimisers import OPTIMISERS, Rule, adam_unit
 from tallystick.train.schedule import SCHEDULES, Schedule
 from tallystick.train.validation import WATCHED
-
-AUTOMATIC = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

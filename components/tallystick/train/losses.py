@@ -12,6 +12,7 @@ cross_entropy    log(sum(exp(z))) - z_y        softmax(z) - y             y one-
 ===============  ============================  ================================================
 
 A softmax subtracts the largest score first (runtime/protocols), so that no power overflows.
+Which label may have which loss, and what the scores mean then: models/meaning.py.
 Class weights multiply a row's loss by its class's weight; the mean is over the rows, not over the
 weights (torch's ``reduction="sum"``, divided by the rows), for their sum would tell the classes'
 shares.
@@ -137,19 +138,6 @@ LOSSES: dict[str, type[Loss]] = {
     "hinge": Hinge,
     "squared_error": SquaredError,
     "cross_entropy": CrossEntropy,
-}
-FITTING = {
-    "binary": ("logistic", "hinge", "squared_error"),
-    "classes": ("cross_entropy",),
-    "number": ("squared_error",),
-}
-"""Which losses a kind of label may have; the first is taken by default."""
-CONTAINED = {"logistic": "sigmoid", "cross_entropy": "softmax"}
-"""The function of the scores that a loss begins with, so that a network may end with it."""
-OF_LINEAR = {
-    "logistic_regression": "logistic",
-    "linear_svm": "hinge",
-    "linear_regression": "squared_error",
 }
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from tallystick import tracking
-from tallystick.models import architectures, artifact
+from tallystick.models import architectures, artifact, meaning
 from tallystick.models.artifact import SharedModel
 from tallystick.models.checkpoints import Checkpoints
 from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS
+from tallystick.models.meaning import AUTOMATIC, CONTAINED
 from tallystick.runtime import events, life
 from tallystick.runtime.consortium import Consortium
 from tallystick.runtime.errors import ConfigError, PeerTimeout
@@ -23,7 +24,7 @@ from tallystick.runtime.session import Session
 from tallystick.tables import shares
 from tallystick.train import estimate, losses, optimisers, warm
 from tallystick.train.completion import Completion
-from tallystick.train.configuration import AUTOMATIC, Config
+from tallystick.train.configuration import Config
 from tallystick.train.learner import Learner
 from tallystick.train.linear import LinearLearner
 from tallystick.train.loop import Loop
@@ -105,11 +106,7 @@ def _loss(config: Config, data: shares.Shares) -> str:
         ConfigError: the label is of another kind than the model or the loss needs.
     """
     label = data.manifest.joint["label"]
-    fitting = losses.FITTING[label["kind"]]
-    if config.model in LINEAR_MODELS:
-        fitting = (
-            (losses.OF_LINEAR[config.model],) if config.model in _LINEAR[label["kind"]] else ()
-        )
+    fitting = meaning.losses_of(config.model, label["kind"])
     if not fitting:
         raise ConfigError(
             f"the model {config.model} does not fit the label {label['name']!r}, whose kind is "
@@ -119,7 +116,7 @@ def _loss(config: Config, data: shares.Shares) -> str:
         raise ConfigError(
             f"loss must be {' or '.join(fitting)} for the model "
             f"{architectures.short(config.model)} and a label of the kind {label['kind']}, not "
-            f"{config.loss!r}"
+            f"{config.loss!r}; for another loss, encode the label as another label_kind"
         )
     classes = {"binary": 2, "classes": label.get("classes"), "number": 0}[label["kind"]]
     if config.class_weights and len(config.class_weights) != classes:
@@ -135,13 +132,6 @@ def _loss(config: Config, data: shares.Shares) -> str:
             "part for validation, or set watch to none"
         )
     return fitting[0] if config.loss == AUTOMATIC else config.loss
-
-
-_LINEAR = {
-    "binary": ("logistic_regression", "linear_svm"),
-    "classes": (),
-    "number": ("linear_regression",),
-}
 
 
 def _require_steps(config: Config, rows: estimate.Rows) -> None:
@@ -180,7 +170,7 @@ def network_of(config: Config, rows: estimate.Rows, loss_name: str) -> Network |
     )
     _require_spread(config, rows, network[0])
     final = network[0].final
-    if final not in ("", losses.CONTAINED.get(loss_name)):
+    if final not in ("", CONTAINED.get(loss_name)):
         raise ConfigError(
             f"the model {architectures.short(config.model)} ends with a {final}, which the loss "
             f"{loss_name} does not contain; leave it out, so that the model gives scores"
