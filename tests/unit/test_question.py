@@ -9,7 +9,7 @@ import pytest
 import torch
 from tallystick.models import artifact
 from tallystick.models.linear import WEIGHTS
-from tallystick.predict import question, step
+from tallystick.predict import answers, question, step
 from tallystick.predict.forms import Values
 from tallystick.predict.rows import open_rows
 from tallystick.runtime.errors import ConfigError, DataError
@@ -141,3 +141,34 @@ def test_an_output_that_a_model_does_not_have_is_refused(
     with pytest.raises(ConfigError, match=message):
         ask(folder, output=output)
     ask(folder, output="score")
+
+
+@pytest.mark.parametrize("names", ["low\nlow\nhigh\n", "low\nhigh\nlow"])
+def test_two_classes_of_one_name_are_refused(folder: Path, names: str) -> None:
+    (folder / "names.txt").write_text(names)
+    with pytest.raises(DataError, match="two classes have the same name"):
+        ask(folder, class_names=str(folder / "names.txt"))
+
+
+@pytest.mark.parametrize(
+    ("output", "names", "taken"),
+    [
+        ("class", (), {"class"}),
+        ("score", (), {"score", "score_0", "score_12"}),
+        ("probability", ("low", "high_end"), {"probability_low", "probability_high_end"}),
+    ],
+)
+def test_no_column_of_the_result_takes_the_place_of_an_id(
+    output: str, names: tuple[str, ...], taken: set[str]
+) -> None:
+    free = {"id", "row", "classes", f"{output}_other", "probability_1", "score_low"} - taken
+    answers.require_apart(output, names, sorted(free))
+    for column in taken:
+        with pytest.raises(ConfigError, match=f"the result has a column '{column}' of its own"):
+            answers.require_apart(output, names, ["id", column])
+
+
+def test_an_id_column_called_class_is_refused_before_dialling(folder: Path) -> None:
+    (folder / "rows.csv").write_text("age,income,class\n41,35000,a\n18,9000,b\n")
+    with pytest.raises(ConfigError, match="'class' of its own"):
+        step.run.__wrapped__(config(folder, id_columns=("class",)))  # type: ignore[attr-defined]

@@ -56,6 +56,27 @@ def require_fit(output: str, known: Mapping[str, Any]) -> None:
         )
 
 
+def require_apart(output: str, names: Sequence[str], id_columns: Sequence[str]) -> None:
+    """Refuse id columns that a column of the result would stand in the place of.
+
+    Args:
+        output: class, probability or score.
+        names: of the classes; empty for their numbers, however many there are.
+        id_columns: that stand beside the result.
+
+    Raises:
+        ConfigError: names the column.
+    """
+    for column in id_columns:
+        prefix, _, name = column.partition("_")
+        is_of_class = name in names if names else name.isdecimal()
+        if column == output or (prefix == output and is_of_class):
+            raise ConfigError(
+                f"id_columns: the result has a column {column!r} of its own; rename that id column "
+                "or ask for another output"
+            )
+
+
 def answer(engine: Engine, scores_NK: Secret, output: str) -> Secret:
     """Return what is to be opened: [N] for a class, [N, K] otherwise."""
     if output == "score":

@@ -58,7 +58,7 @@ class Asked:
     config: Question
     chosen: Chosen
     names: tuple[str, ...]
-    """Of the classes, as the receiver calls them; or empty."""
+    """Of the classes, as the receiver calls them, or else as the model does; or empty."""
 
     def model(self, session: Session) -> SharedModel:
         """Return this party's share: all parties hold shares of one model."""
@@ -109,8 +109,7 @@ class Asked:
         Raises:
             DataError: there are names for another number of classes.
         """
-        label = model.manifest.joint["label"]
-        names = self.names or tuple(map(str, label.get("names") or ()))
+        names, label = self.names, model.manifest.joint["label"]
         classes = 2 if label["kind"] == "binary" else label.get("classes", 0)
         if names and len(names) != classes:
             raise DataError(
@@ -132,7 +131,7 @@ def read(config: Question) -> Asked:
         if config.prepared:
             fitted_by = Preparation.read(Path(config.prepared)).fitted_by
             chosen.shared.require_prepared(fitted_by, "prepared")
-    return Asked(config=config, chosen=chosen, names=_class_names(config))
+    return Asked(config=config, chosen=chosen, names=_class_names(config, chosen.shared))
 
 
 def aligned(config: Question) -> Manifest | None:
@@ -157,8 +156,25 @@ def aligned(config: Question) -> Manifest | None:
     return found
 
 
-def _class_names(config: Question) -> tuple[str, ...]:
-    """Return the names that the receiver has for the classes."""
+def _class_names(config: Question, model: SharedModel | None) -> tuple[str, ...]:
+    """Return what the classes are called; empty for their numbers.
+
+    Raises:
+        DataError: two are called the same.
+    """
+    names = _receivers_names(config)
+    if not names and model is not None:
+        names = tuple(map(str, model.manifest.joint["label"].get("names") or ()))
+    if len(set(names)) < len(names):
+        raise DataError(
+            "class_names: two classes have the same name, and their predictions could not be told "
+            "apart; give each a name of its own"
+        )
+    return names
+
+
+def _receivers_names(config: Question) -> tuple[str, ...]:
+    """Return the names that this party has for the classes."""
     if config.class_names:
         try:
             lines = Path(config.class_names).read_text(encoding="utf-8").splitlines()

@@ -77,6 +77,8 @@ def run(config: Config) -> int:
     asked = question.read(config)
     if rows is not None:
         asked.require_fit(rows)
+    if config.party == config.receiver:
+        answers.require_apart(config.output, asked.names, config.id_columns)
     with (
         tracking.run(session=config.session, party=config.party, step="predict") as log,
         Session.join(config, "predict") as session,
