@@ -43,8 +43,9 @@ def train(
 ) -> None:
     """Train one model on the shared rows; its parameters stay shared.
 
-    The mean loss of each epoch is opened to every party, and where it is asked for one metric of
-    the validation rows. No party sees a parameter, a gradient or a prediction.
+    The mean loss of each epoch is opened to every party (of a linear model at the epoch's end, of a
+    network as its batches were taken, with Dropout), and where it is asked for one metric of the
+    validation rows. No party sees a parameter, a gradient or a prediction.
 
     Args:
         party: The name of the party that runs this task, as the consortium file spells it.
