@@ -22,12 +22,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from tallystick.models.graph import Node
 from tallystick.models.meaning import has_probabilities
-from tallystick.models.operations import OPERATIONS
-from tallystick.models.operations.layer import Layer
 from tallystick.runtime.engine import Engine, Secret
 from tallystick.runtime.errors import ConfigError
+from tallystick.runtime.protocols import functions
 from tallystick.runtime.protocols.largest import largest
 
 OUTPUTS = ("class", "probability", "score")
@@ -86,14 +84,8 @@ def answer(engine: Engine, scores_NK: Secret, output: str) -> Secret:
             return engine.sigmoid(scores_NK)
         return engine.negative(-scores_NK.squeeze(1))
     if output == "probability":
-        return _softmax(engine, scores_NK)
+        return engine.from_share(functions.softmax(engine.context, scores_NK.share))
     return _place_of_largest(engine, scores_NK)
-
-
-def _softmax(engine: Engine, scores_NK: Secret) -> Secret:
-    node = Node(name="probability", op="softmax", attributes={"dim": 1})
-    layer = Layer(engine=engine, node=node, parameters={}, training=False, coins=None)
-    return OPERATIONS["softmax"].forward(layer, scores_NK)[0]
 
 
 def _place_of_largest(engine: Engine, scores_NK: Secret) -> Secret:
