@@ -249,6 +249,65 @@ def test_a_store_that_breaks_on_the_way_costs_one_warning(
     assert [event["event"] for event in events(capsys)] == ["warning"]
 
 
+def model(folder: Path) -> Path:
+    (folder / "model").mkdir()
+    (folder / "model" / "MLmodel").write_text("a model")
+    return folder / "model"
+
+
+@pytest.mark.parametrize("name", ["bob's model", "credit"])
+def test_a_model_is_registered_once_more_under_its_name(folder: Path, name: str) -> None:
+    written = model(folder)
+    for _ in range(2):
+        with step("export") as run:
+            run.model(written, name)
+
+    versions = client().search_model_versions()
+    assert [(found.name, int(found.version)) for found in versions] == [(name, 2), (name, 1)]
+
+
+def test_what_the_store_refuses_is_warned_of_and_the_rest_is_logged(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with step("export") as run:
+        run.model(model(folder), "a name / that MLflow refuses")
+        run.metrics({"auc": 0.99})
+
+    (warning,) = events(capsys)
+    assert "failed (INVALID_PARAMETER_VALUE) at the model" in warning["message"]
+    assert warning["message"].endswith("goes on without it; the rest is logged")
+    assert only_run().data.metrics == {"auc": 0.99}
+    assert only_run().info.status == "FINISHED"
+
+
+def test_a_store_that_was_away_for_a_while_learns_how_the_step_ended(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with step("train") as run:
+        with mock.patch.object(run._client, "log_batch", side_effect=ConnectionError) as away:
+            run.metric("loss", 0.5, 1)
+            run.metric("loss", 0.25, 2)
+        assert away.call_count == 1, "an absent store is waited for once"
+
+    assert [event["event"] for event in events(capsys)] == ["warning"]
+    assert only_run().info.status == "FINISHED"
+
+
+def test_a_run_with_a_failed_step_stays_failed_until_that_step_succeeds(folder: Path) -> None:
+    with step("export"):
+        with pytest.raises(PeerTimeout), step("evaluate"):
+            raise PeerTimeout("party 'bob' did not join")
+    with step("predict"):
+        pass
+    assert only_run().info.status == "FAILED"
+    assert only_run().data.tags[tracking.ERROR_TAG] == "PeerTimeout: party 'bob' did not join"
+    with step("evaluate"):
+        pass
+
+    assert only_run().info.status == "FINISHED"
+    assert tracking.ERROR_TAG not in only_run().data.tags
+
+
 def test_a_store_that_breaks_while_a_step_fails_is_named_for_itself_and_quotes_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -56,6 +56,9 @@ class Config(StepConfig):
             "empty unless formats has mlflow",
         )
         self.require(
+            not set(self.register_as) & set("/:"), "register_as", "a name without '/' and ':'"
+        )
+        self.require(
             not self.tell_preparation or self.prepared is not None,
             "tell_preparation",
             "false unless prepared is given",

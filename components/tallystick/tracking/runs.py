@@ -16,6 +16,7 @@ from tallystick.tracking.stores import (
     cause_of,
     connect,
     database_file,
+    out_of_reach,
     store,
     without_credentials,
 )
@@ -24,6 +25,7 @@ EXPERIMENT = "tallystick"
 MODEL = "model"
 ERROR_TAG = "tallystick.error"
 PARENT_TAG = "mlflow.parentRunId"
+STEP_TAG = "tallystick.step."
 
 
 class Run:
@@ -33,9 +35,11 @@ class Run:
         self._session, self._party, self._step = session, party, step
         self._uri = store()
         self._client: Any = None
+        self._reached = True
+        self._warned: set[str] = set()
         self._run_id = ""
         self._known: dict[str, str] = {}
-        with self._tolerating_failure():
+        with self._tolerating_failure("the run"):
             self._open()
 
     def parameters(self, values: Mapping[str, object]) -> None:
@@ -48,7 +52,7 @@ class Run:
             if key not in self._known:
                 new[key] = text
         self._known |= new
-        if self._client and new:
+        if self._used and new:
             from mlflow.entities import Param
 
             parameters = [Param(name, text) for name, text in new.items()]
@@ -76,18 +80,16 @@ class Run:
 
     def model(self, folder: Path, register_as: str = "") -> None:
         """Store a model that :func:`write_pyfunc` wrote, and register it under a name, if any."""
-        self._call("log_artifacts", str(folder), MODEL)
-        if register_as and self._client:
-            with self._tolerating_failure():
-                if not self._client.search_registered_models(f"name = '{register_as}'"):
-                    self._client.create_registered_model(register_as)
-                run = self._client.get_run(self._run_id)
-                self._client.create_model_version(
-                    register_as, f"{run.info.artifact_uri}/{MODEL}", self._run_id
-                )
+        if self._used:
+            with self._tolerating_failure("the model"):
+                self._client.log_artifacts(self._run_id, str(folder), MODEL)
+                if register_as:
+                    self._register(register_as)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Mark the run and the step as finished, or as failed for ``error``."""
+        """Mark the step as finished, or as failed for ``error``, and the run with its steps."""
+        # A store that went away may be back, and nobody else will ever end this run.
+        self._reached = True
         if error is not None:
             name = type(error).__name__
             # Only our own messages are known to hold no value from the data.
@@ -95,11 +97,15 @@ class Run:
             self._call("set_tag", ERROR_TAG, text[:1000])
         self.traffic(self._step, life.outcome.traffic)
         self._call("set_tag", self._step_tag, "failed" if error else "finished")
-        self._call("set_terminated", "FAILED" if error else "FINISHED")
+        if self._used:
+            with self._tolerating_failure("the run's end"):
+                # Two steps, such as evaluate and export, may be at work at a time.
+                failed = error or _failed_steps(self._client.get_run(self._run_id))
+                self._client.set_terminated(self._run_id, "FAILED" if failed else "FINISHED")
 
     def _points(self, values: Mapping[str, float], index: int) -> None:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        if self._client and finite:
+        if self._used and finite:
             from mlflow.entities import Metric
 
             now_ms = int(time.time() * 1000)
@@ -108,28 +114,47 @@ class Run:
 
     @property
     def _step_tag(self) -> str:
-        return f"tallystick.step.{self._step}"
+        return f"{STEP_TAG}{self._step}"
+
+    @property
+    def _used(self) -> bool:
+        return self._client is not None and self._reached
+
+    def _register(self, name: str) -> None:
+        try:
+            self._client.get_registered_model(name)
+        except Exception as error:
+            if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self._client.create_registered_model(name)
+        run = self._client.get_run(self._run_id)
+        self._client.create_model_version(name, f"{run.info.artifact_uri}/{MODEL}", self._run_id)
 
     def _call(self, method: str, *arguments: object, **keywords: object) -> None:
-        if self._client:
-            with self._tolerating_failure():
+        if self._used:
+            with self._tolerating_failure(method):
                 getattr(self._client, method)(self._run_id, *arguments, **keywords)
 
     @contextlib.contextmanager
-    def _tolerating_failure(self) -> Iterator[None]:
+    def _tolerating_failure(self, what: str) -> Iterator[None]:
         step_error = sys.exception()
         try:
             yield
         except Exception as error:
-            # From here on every call does nothing. The text of the error is not passed on: it may
-            # quote credentials from the address.
-            self._client = None
+            # The text of the error is not passed on: it may quote credentials from the address.
             cause = cause_of(error, apart_from=step_error)
-            events.emit(
-                "warning",
-                message=f"MLflow at {without_credentials(self._uri)} failed ({cause}), so "
-                f"step {self._step!r} goes on without it; check MLFLOW_TRACKING_URI and the server",
-            )
+            advice = "the rest is logged"
+            if self._client is None or out_of_reach(error, apart_from=step_error):
+                # Each further call would wait for seconds.
+                self._reached = False
+                advice = "check MLFLOW_TRACKING_URI and the server"
+            if cause not in self._warned:
+                self._warned.add(cause)
+                events.emit(
+                    "warning",
+                    message=f"MLflow at {without_credentials(self._uri)} failed ({cause}) at "
+                    f"{what}, so step {self._step!r} goes on without it; {advice}",
+                )
 
     def _open(self) -> None:
         client = connect(self._uri)
@@ -141,7 +166,7 @@ class Run:
         if found and found[0].data.tags.get(self._step_tag) != "finished":
             run = found[0]
             client.update_run(run.info.run_id, status="RUNNING")
-            if ERROR_TAG in run.data.tags:
+            if ERROR_TAG in run.data.tags and _failed_steps(run) <= {self._step}:
                 client.delete_tag(run.info.run_id, ERROR_TAG)
         else:
             run = client.create_run(
@@ -193,6 +218,12 @@ def metrics(uri: str, *, session: str, party: str) -> dict[str, float]:
             f"{without_credentials(uri)} ({cause})"
         ) from None
     return dict(sorted(run.data.metrics.items()))
+
+
+def _failed_steps(run: Any) -> set[str]:
+    """Return the steps whose last attempt failed."""
+    tags = run.data.tags.items()
+    return {k.removeprefix(STEP_TAG) for k, v in tags if k.startswith(STEP_TAG) and v == "failed"}
 
 
 def _search(client: Any, experiments: list[str], tags: Mapping[str, str]) -> list[Any]:

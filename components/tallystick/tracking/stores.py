@@ -70,6 +70,19 @@ def cause_of(error: BaseException, *, apart_from: BaseException | None = None) -
     return str(getattr(error, "error_code", type(error).__name__))
 
 
+def out_of_reach(error: BaseException, *, apart_from: BaseException | None = None) -> bool:
+    """Say whether the store could not be asked, rather than refused what it was asked for.
+
+    All errors of the network are OSErrors, and so are those of files, which have a name.
+    """
+    seen: BaseException | None = error
+    while seen and seen is not apart_from:
+        if isinstance(seen, OSError) and seen.filename is None:
+            return True
+        seen = seen.__context__
+    return False
+
+
 def without_credentials(uri: str) -> str:
     """Return an address as it may be shown."""
     parts = urlsplit(uri)
