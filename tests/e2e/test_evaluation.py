@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from tallystick import tracking
 from tallystick.parity import metrics
 from tallystick.runtime.engine import PRECISION_BITS
 from tallystick.tables import shares
@@ -99,6 +100,19 @@ def test_a_model_that_was_exported_and_brought_back_measures_the_same(patients: 
     assert first["what"] == "architecture of the model"
     page = (session.of("bob") / "report.html").read_text()
     assert "A model of alice's own, measured jointly by <b>alice</b> and <b>bob</b>" in page
+
+
+def test_nothing_is_reported_unless_the_parties_finish_together(
+    patients: Patients, tmp_path: Path
+) -> None:
+    session = patients.session
+    changes = {party: {"report": tmp_path / party} for party in session.parties}
+    for side in session.run("evaluate", changes=changes, before=steps.parted).values():
+        assert "nothing was published" in message(side)
+    for party in session.parties:
+        store = f"sqlite:///{session.of(party)}/mlflow.db"
+        logged = tracking.metrics(store, session=session.name, party=party)
+        assert not {"auc", "accuracy"} & logged.keys()
 
 
 def test_a_new_table_is_measured_as_in_plaintext(patients: Patients) -> None:

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.datasets import load_breast_cancer, load_digits
 from skops import io
+from tallystick import tracking
 from tallystick.models import from_file
 from tallystick.models.from_torch import convert
 from tallystick.models.linear import WEIGHTS
@@ -285,6 +286,18 @@ def test_where_a_model_comes_from_travels_with_it(network: tuple[Bundle, np.ndar
 
 def _all(bundle: Bundle) -> list[Tensor]:
     return [*load_file(bundle.exported / "model.safetensors").values()]
+
+
+def test_nothing_is_registered_unless_the_parties_finish_together(
+    regression: tuple[Bundle, np.ndarray], tmp_path: Path
+) -> None:
+    bundle, _ = regression
+    parameters = {"export_to": ["bob"], "formats": ["mlflow"], "register_as": "parted"}
+    changes = {p: {**parameters, "exported": tmp_path / p} for p in bundle.session.parties}
+    for side in bundle.session.run("export", changes=changes, before=steps.parted).values():
+        assert "nothing was published" in side.event("failed")["message"]
+    store = tracking.connect(f"sqlite:///{bundle.session.of('bob')}/mlflow.db")
+    assert [model.name for model in store.search_registered_models()] == ["credit"]
 
 
 def test_without_a_partys_consent_nobody_learns_the_model(

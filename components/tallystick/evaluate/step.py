@@ -84,26 +84,25 @@ def run(config: Config) -> int:
     if chosen.network is not None:
         _require_scores(data.manifest.joint["label"], chosen.network[0].outputs)
     rows = _rows(config, data)
-    with (
-        tracking.run(session=config.session, party=config.party, step="evaluate") as log,
-        Session.join(config, "evaluate") as session,
-    ):
-        session.agree(data.manifest)
-        model = chosen.agreed(session, config.model_owner, shape)
-        found = _measure(config, session, data, model, rows)
-        names = data.manifest.joint["label"].get("names") or ()
-        outcome = Outcome.of(found, config.threshold_rule, names)
-        drawn = panels.draw(outcome, data.manifest.joint)
-        page = render(_report(config, session, data, model, len(rows), outcome, drawn))
-        session.output(config.report).write_text(page, encoding="utf-8")
-        _show(config, outcome)
+    with tracking.run(session=config.session, party=config.party, step="evaluate") as log:
+        with Session.join(config, "evaluate") as session:
+            session.agree(data.manifest)
+            model = chosen.agreed(session, config.model_owner, shape)
+            found = _measure(config, session, data, model, rows)
+            names = data.manifest.joint["label"].get("names") or ()
+            outcome = Outcome.of(found, config.threshold_rule, names)
+            drawn = panels.draw(outcome, data.manifest.joint)
+            page = render(_report(config, session, data, model, len(rows), outcome, drawn))
+            session.output(config.report).write_text(page, encoding="utf-8")
+            _show(config, outcome)
+            # What was opened is known, even if the parties do not finish together.
+            log.json("reveals/evaluate.json", session.ledger.as_json())
+            session.result(**outcome.metrics)
         log.metrics(outcome.metrics)
         log.text("report.html", page)
         for panel in drawn:
             if panel.figure:
                 log.text(f"figures/{panel.name}.svg", charts.standalone(panel.figure))
-        log.json("reveals/evaluate.json", session.ledger.as_json())
-        session.result(**outcome.metrics)
     return len(rows)
 
 

@@ -76,36 +76,36 @@ def run(config: Config) -> int:
     mine = None
     if config.tell_preparation and WEIGHTS in model.parameters:
         mine = preparations.own(config.prepared, config.party, model)
-    with (
-        tracking.run(session=config.session, party=config.party, step="export") as log,
-        Session.join(config, "export") as session,
-    ):
-        session.agree(model.manifest)
-        opened, prepared = None, {}
-        receivers = tuple(name for name in session.parties if name in config.export_to)
-        if receivers:
-            consent.require(session, config.agree_to_export, receivers)
-            opened = _open(session, model, receivers)
-            if WEIGHTS in model.parameters:
-                prepared = dict(preparations.tell(session, model, mine, receivers))
-        folder = session.output(config.exported)
-        folder.mkdir(parents=True, exist_ok=True)
-        if opened is not None:
-            history = session.history(model.manifest.history)
-            finished = FinishedModel.of(model, opened, history)
-            files.write(folder, finished, config.formats, prepared)
-            if "mlflow" in config.formats:
-                log.model(folder / files.MLFLOW, config.register_as)
-        Manifest(
-            kind="export",
-            session=session.name,
-            party=session.party,
-            rank=session.rank,
-            parties=session.parties,
-            joint={**model.manifest.joint, "export_to": list(receivers)},
-            history=session.history(model.manifest.history),
-        ).write(folder)
-        log.json("reveals/export.json", session.ledger.as_json())
+    with tracking.run(session=config.session, party=config.party, step="export") as log:
+        with Session.join(config, "export") as session:
+            session.agree(model.manifest)
+            opened, prepared = None, {}
+            receivers = tuple(name for name in session.parties if name in config.export_to)
+            if receivers:
+                consent.require(session, config.agree_to_export, receivers)
+                opened = _open(session, model, receivers)
+                if WEIGHTS in model.parameters:
+                    prepared = dict(preparations.tell(session, model, mine, receivers))
+            folder = session.output(config.exported)
+            folder.mkdir(parents=True, exist_ok=True)
+            if opened is not None:
+                history = session.history(model.manifest.history)
+                finished = FinishedModel.of(model, opened, history)
+                files.write(folder, finished, config.formats, prepared)
+            Manifest(
+                kind="export",
+                session=session.name,
+                party=session.party,
+                rank=session.rank,
+                parties=session.parties,
+                joint={**model.manifest.joint, "export_to": list(receivers)},
+                history=session.history(model.manifest.history),
+            ).write(folder)
+            # What was opened is known, even if the parties do not finish together.
+            log.json("reveals/export.json", session.ledger.as_json())
+        # Nobody can take back a version of a registered model, so all have finished by now.
+        if opened is not None and "mlflow" in config.formats:
+            log.model(config.exported / files.MLFLOW, config.register_as)
     return len(receivers)
 
 
