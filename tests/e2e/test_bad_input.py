@@ -69,7 +69,7 @@ def nothing(tables: Tables) -> None:
 PSI = {
     "missing file": Fault(nothing, "DataError", 3, "no file 'data.csv'; check the data path"),
     "missing id column": Fault(
-        rename("alice", "id", "key"), "DataError", 3, "no column 'id'; its columns are key, y, x"
+        rename("alice", "id", "Id"), "DataError", 3, "no column 'id'; did you mean 'Id'?"
     ),
     "empty id": Fault(
         put("id", {3: None, 7: None}), "DataError", 3, f"'id' is empty in 2 of {ROWS} rows; fill"

@@ -112,6 +112,7 @@ def test_what_the_parties_compare_holds_no_path_and_nothing_of_ones_own() -> Non
         ({"session": "a\nb"}, "session must be 1 to 100 letters"),
         ({"session": ".."}, "session must be 1 to 100 letters"),
         ({"join_timeout_s": 0}, "join_timeout_s must be from 1 to 86400, not 0"),
+        ({"own_label": ["s3://KEY:SECRET@bucket"]}, "own_label must be a str, not a list"),
         ({"join_timeout_s": 10**6}, "join_timeout_s must be from 1 to 86400"),
     ],
 )
@@ -119,3 +120,11 @@ def test_a_wrong_argument_is_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_task(arguments(**changes))
     assert said in str(caught.value)
+
+
+def test_what_is_a_partys_own_is_not_shown() -> None:
+    config = Config.from_task(arguments(own_label="s3://KEY:SECRET@bucket", model="squared"))
+    for field, said in (("own_label", "b"), ("data", "b"), ("model", "b, not 'squared'")):
+        with pytest.raises(ConfigError) as caught:
+            config.require(False, field, "b")
+        assert str(caught.value) == f"{field} must be {said}"

@@ -72,6 +72,18 @@ class Overwriting(_Linear):
         return y.relu_() + y * 0.5
 
 
+class Looking(_Linear):
+    """It has looked at what it should not tell."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("patient 4711")
+
+
+class Cutting(_Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(4711, 3)
+
+
 class Mixing(_Linear):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.layer(x).view(-1, 2)
@@ -187,6 +199,21 @@ def test_the_readme_that_errors_point_to_lists_every_layer() -> None:
 def test_a_module_that_does_not_fit_the_features_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"does not fit features of the shape \[5\]"):
         convert(nn.Sequential(nn.Linear(4, 1)), (5,))
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (Looking, r"cannot be followed .*KeyError at line \d+ of test_from_torch\.py"),
+        (Cutting, r"does not fit .*RuntimeError at operation 'view', line \d+ of test_from_torch"),
+    ],
+)
+def test_what_a_users_own_code_says_as_it_fails_is_not_told(
+    module: Callable[[], nn.Module], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        convert(module(), (4,))
+    assert "4711" not in str(error.value)
 
 
 def test_a_softmax_at_the_end_is_left_to_the_loss() -> None:

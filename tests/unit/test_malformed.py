@@ -62,11 +62,16 @@ CASES = {
     "an empty file": Case("", "'data.csv' is empty"),
     "blank lines alone": Case("\n\n", "cannot be read as CSV"),
     "a header alone": Case("id,y,x\n", "has column names but no rows"),
-    "a name twice": Case(f"id,y,x,x\n{PLANTED},1,2,3\n", "more than one column 'x'"),
-    "an id column twice": Case(f"id,id,y\n{PLANTED},2,3\n", "more than one column 'id'"),
+    "a name twice": Case(f"id,y,x,x\n{PLANTED},1,2,3\n", "columns 3 and 4 of .* the same name"),
+    "an id column twice": Case(f"id,id,y\n{PLANTED},2,3\n", "columns 1 and 2 of .* the same name"),
     "a column without a name": Case(f",id,y\n1,{PLANTED},1\n", "column 1 .* has no name"),
-    "no id column": Case(f"key,y,x\n{PLANTED},1,2\n", "no column 'id'; its columns are key, y, x"),
+    "no id column": Case(f"key,y,x\n{PLANTED},1,2\n", "no column 'id'; `tallystick inspect` shows"),
+    "an id column in capitals": Case(f"ID,y,x\n{PLANTED},1,2\n", "column 'id'; did you mean 'ID'?"),
     "no header": Case(f"{PLANTED},4711.5\nb,2\n", "first row must hold the column names"),
+    "no header above words": Case(
+        f"{PLANTED},Berlin\nx,y\n", "no column 'id'; `tallystick inspect`"
+    ),
+    "no header above equal words": Case(f"id,{PLANTED},{PLANTED}\n1,x,y\n", "columns 2 and 3 of"),
     "a row too long": Case(
         f"id,y,x\n{PLANTED},1,2,3\n", "row 2 of 'data.csv' has 4 fields where .* has 3"
     ),

@@ -104,12 +104,6 @@ def test_a_file_without_a_header_does_not_show_its_first_row(tmp_path: Path) -> 
     assert "4711" not in str(error.value)
 
 
-def test_a_long_list_of_columns_is_cut(tmp_path: Path) -> None:
-    header = ",".join(f"x{i}" for i in range(100))
-    with pytest.raises(DataError, match="x39 and 60 more"):
-        reading.read(write(tmp_path, f"{header}\n"), ["id"])
-
-
 def test_a_flipped_byte_in_parquet_never_shows_an_error_of_arrow(
     tmp_path: Path,
 ) -> None:

@@ -8,13 +8,12 @@ the agreed public seed; its code runs at each party before anybody is dialled.
 import importlib
 import importlib.util
 import re
-import traceback
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from tallystick.models.from_torch import convert
+from tallystick.models.from_torch import convert, told
 from tallystick.models.graph import Graph
 from tallystick.models.linear import LINEAR_MODELS
 from tallystick.models.networks import NETWORKS
@@ -77,12 +76,9 @@ def _own(name: str) -> nn.Module:
         source = _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         module = getattr(source, kind)()
     except Exception as error:  # the user's own code runs here
-        # Not its text: the peers hear of this error, and the code may have looked at anything.
-        where = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(
-            f"the model {short(name)} cannot be made ({type(error).__name__} at line "
-            f"{where.lineno} of {Path(where.filename).name}); it must be a class that every party "
-            "has, and that needs no argument"
+            f"the model {short(name)} cannot be made ({told(error)}); it must be a class that "
+            "every party has, and that needs no argument"
         ) from None
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the model {short(name)} is no torch.nn.Module")

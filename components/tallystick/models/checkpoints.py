@@ -29,6 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tallystick.runtime.addresses import without_credentials
 from tallystick.runtime.errors import ConfigError, DataError, PeerMismatch
 from tallystick.runtime.session import Session
 
@@ -244,8 +245,8 @@ def opened(address: str) -> tuple[Any, str]:
             return store, root.rstrip("/")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"checkpoints: {address!r} cannot be opened ({type(error).__name__}); give a folder or "
-            "an address such as s3://bucket/prefix"
+            f"checkpoints: {without_credentials(address)} cannot be opened "
+            f"({type(error).__name__}); give a folder or an address such as s3://bucket/prefix"
         ) from None
     return fs.LocalFileSystem(), str(Path(address).absolute())
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tallystick.models import architectures, folding
 from tallystick.models.graph import Graph
+from tallystick.runtime.addresses import name_of
 from tallystick.runtime.errors import ConfigError, DataError
 
 Shape = tuple[int, ...]
@@ -50,10 +51,10 @@ def read(path: Path, architecture: str, feature_shape: Shape) -> tuple[Graph, di
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ConfigError(
-            f"{path.name}: a model is read from {', '.join(FORMATS)}; save it as one of these"
+            f"{name_of(path)}: a model is read from {', '.join(FORMATS)}; save it as one of these"
         )
     if not path.is_file():
-        raise DataError(f"there is no model file {path.name!r}; check the path")
+        raise DataError(f"there is no model file {name_of(path)!r}; check the path")
     if (suffix in STATE_DICTS) != bool(architecture):
         raise ConfigError(
             f"{path.name}: architecture must "

@@ -7,6 +7,7 @@ the module gives. What has no counterpart on shares is refused by name and place
 
 import math
 import re
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,18 @@ def _traced(module: nn.Module) -> fx.GraphModule:
     except Exception as error:  # the module's own code runs here, and may fail in any way
         raise ConfigError(
             f"the model {type(module).__name__} cannot be followed by torch.fx "
-            f"({type(error).__name__}: {error}); its forward may not branch on values, and must "
-            "take one tensor"
+            f"({told(error)}); its forward may not branch on values, and must take one tensor"
         ) from None
+
+
+def told(error: Exception) -> str:
+    """Say what happened in the user's own code, and where.
+
+    Not the error's text: the peers hear of it, and the code may have looked at anything.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    where = next((f for f in reversed(frames) if not f.filename.startswith(_TORCH)), frames[-1])
+    return f"{type(error).__name__} at line {where.lineno} of {Path(where.filename).name}"
 
 
 class _Values(fx.Interpreter):
@@ -82,16 +92,19 @@ class _Values(fx.Interpreter):
     def __init__(self, traced: fx.GraphModule, module: nn.Module, example: Tensor) -> None:
         super().__init__(traced)
         self.of: dict[fx.Node, Any] = {}
+        self._at: fx.Node | None = None
         try:
             with torch.no_grad():
                 self.run(example)
         except Exception as error:  # the module's own layers run here
+            assert self._at is not None
             raise ConfigError(
                 f"the model {type(module).__name__} does not fit features of the shape "
-                f"{list(example.shape[1:])}: {str(error).splitlines()[0]}"
+                f"{list(example.shape[1:])}: {type(error).__name__} at {_place(self._at)}"
             ) from None
 
     def run_node(self, n: fx.Node) -> Any:
+        self._at = n
         value = self.of[n] = super().run_node(n)
         if isinstance(value, Tensor):
             n.meta["shape"] = tuple(value.shape)  # what a converter may ask of an argument
@@ -210,7 +223,7 @@ class _Conversion:
         return trained
 
 
-def _refused(node: fx.Node, what: str) -> ConfigError:
+def _place(node: fx.Node) -> str:
     place = f"layer {node.target!r}" if node.op == "call_module" else f"operation {node.name!r}"
     if node.stack_trace:
         frames = _FRAME.findall(node.stack_trace)
@@ -218,8 +231,12 @@ def _refused(node: fx.Node, what: str) -> ConfigError:
         if own:
             file, line = own[-1]
             place += f", line {line} of {Path(file).name}"
+    return place
+
+
+def _refused(node: fx.Node, what: str) -> ConfigError:
     return ConfigError(
-        f"the model cannot be shared: {what} at {place} has no counterpart on shares; the "
+        f"the model cannot be shared: {what} at {_place(node)} has no counterpart on shares; the "
         "operations that have one are listed in the train step's README"
     )
 

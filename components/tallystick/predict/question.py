@@ -93,8 +93,8 @@ class Asked:
         own = [c["name"].removeprefix(mine) for c in columns if c["owner"] in ("", config.party)]
         if own and rows.names and list(rows.names) != own:
             raise DataError(
-                f"the rows have the columns {', '.join(rows.names)}, and the model was trained by "
-                f"{', '.join(own)}; give the preparation of the training, or the same columns"
+                f"the rows have not the columns that the model was trained by, {', '.join(own)}; "
+                "give the preparation of the training, or the same columns"
             )
         if own and not config.prepared and not joint.get("as_they_are"):
             raise DataError(

@@ -57,7 +57,10 @@ class StepConfig:
             ConfigError: ``holds`` is false.
         """
         if not holds:
-            raise ConfigError(f"{field} must be {allowed}, not {getattr(self, field)!r}")
+            value = getattr(self, field)
+            # The peers hear of this, and a party's own text may be an address with credentials.
+            own = (field in self.LOCAL and isinstance(value, str)) or isinstance(value, Path)
+            raise ConfigError(f"{field} must be {allowed}" + ("" if own else f", not {value!r}"))
 
     def require_members(self, parties: Sequence[str]) -> None:
         """Refuse a name that is no party's.
@@ -121,7 +124,7 @@ def _as_declared(name: str, hint: Any, value: Any) -> Any:
     if hint is Path:
         path = getattr(value, "path", value)
         if not isinstance(path, str | Path) or not str(path):
-            raise ConfigError(f"{name} must be a path, not {value!r}")
+            raise ConfigError(f"{name} must be a path, not {_kind(path)}")
         return Path(path)
     if hint == Path | None:
         return None if value is None else _as_declared(name, Path, value)
@@ -143,4 +146,10 @@ def _as_declared(name: str, hint: Any, value: Any) -> Any:
     kind = (
         getattr(hint, "__name__", str(hint)) if not isinstance(hint, types.GenericAlias) else "list"
     )
-    raise ConfigError(f"{name} must be a {kind}, not {value!r}")
+    found = repr(value) if hint in (int, float, bool) else _kind(value)
+    raise ConfigError(f"{name} must be a {kind}, not {found}")
+
+
+def _kind(value: object) -> str:
+    """Say what a value is instead of showing it: it may be an address with credentials."""
+    return f"a {type(value).__name__}" if value else "empty"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from tallystick.runtime.addresses import name_of
 from tallystick.runtime.errors import DataError
 
 NAME = "manifest.json"
@@ -55,7 +56,7 @@ class Manifest:
             version = content.pop("format")
         except (OSError, ValueError, RecursionError, KeyError, AttributeError, TypeError):
             raise DataError(
-                f"{folder.name}: no readable {NAME} in it, so this is not a {kind} artifact of "
+                f"{name_of(folder)}: no readable {NAME} in it, so this is not a {kind} artifact of "
                 "tallystick; give the folder that the step before wrote"
             ) from None
         if version != cls.FORMAT:

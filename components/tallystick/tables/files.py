@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from tallystick.runtime.addresses import name_of
 from tallystick.runtime.errors import DataError
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -87,7 +88,7 @@ def find(location: str | Path) -> list[File]:
     Raises:
         DataError: there is nothing, or it cannot be reached.
     """
-    shown = str(location).rstrip("/").rpartition("/")[2]
+    shown = name_of(location)
     try:
         filesystem, path = (
             fs.FileSystem.from_uri(str(location))

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tallystick.runtime.addresses import name_of
 from tallystick.runtime.errors import DataError
 from tallystick.tables.images import SUFFIXES, ImageRules, ImageSet
 
@@ -100,7 +101,7 @@ def _array(path: Path, what: str) -> NDArray[Any]:
         else:
             found = _idx(path)
     except FileNotFoundError:
-        raise DataError(f"there is no file {path.name!r}; check the data path") from None
+        raise DataError(f"there is no file {name_of(path)!r}; check the data path") from None
     except StopIteration:
         raise DataError(
             f"{path.name!r} holds no array {' or '.join(map(repr, aliases))}; name it so"

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tallystick.runtime.addresses import name_of
 from tallystick.runtime.errors import DataError
 
 LIMIT = 2**20
@@ -220,7 +221,7 @@ class Preparation:
             found = cls.from_json(json.loads((folder / NAME).read_text()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
-                f"{folder.name}: {NAME} is missing or damaged; run the encode step again"
+                f"{name_of(folder)}: {NAME} is missing or damaged; run the encode step again"
             ) from None
         if not found.fitted_by:
             raise DataError(

@@ -5,6 +5,7 @@ columns get the types that the job declares, or else those that the file holds (
 (CSV). Files are read piece by piece: see :mod:`tallystick.tables.streaming`.
 """
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,6 @@ _PARQUET_MAGIC = b"PAR1"
 # pandas writes its row index as a column of this name.
 _INDEX_COLUMN = "__index_level_"
 _LOOKS_LIKE_A_NAME = re.compile(r"[^\W\d][\w .()/%-]{0,63}")
-_MOST_NAMES_SHOWN = 40
 _TYPES = {"number": pa.float64(), "category": pa.string(), "date": pa.timestamp("s")}
 
 
@@ -197,18 +197,22 @@ def check_names(names: Sequence[str], wanted: Sequence[str], file: str) -> None:
             )
     missing = [name for name in wanted if name not in names]
     if missing:
-        raise DataError(f"{file!r} has no column {missing[0]!r}; {_those_there_are(names)}")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(
-            f"{file!r} has more than one column {twice[0]!r}; rename or drop all but one"
-        )
+        raise DataError(f"{file!r} has no column {missing[0]!r}; {_advice(missing[0], names)}")
+    places: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        # By its place, for without a header the name would be a value of the first row.
+        if (before := places.setdefault(name, number)) != number:
+            raise DataError(
+                f"columns {before} and {number} of {file!r} have the same name; rename or drop "
+                "all but one"
+            )
 
 
-def _those_there_are(names: Sequence[str]) -> str:
-    # A file without a header would show its first row here, which is data.
+def _advice(missing: str, names: Sequence[str]) -> str:
+    # Of a file without a header this is the first row, which is data: it is not shown.
     if not all(_LOOKS_LIKE_A_NAME.fullmatch(name) for name in names):
         return "its first row must hold the column names, separated by commas, and does not seem to"
-    more = len(names) - _MOST_NAMES_SHOWN
-    shown = ", ".join(names[:_MOST_NAMES_SHOWN])
-    return f"its columns are {shown}" + (f" and {more} more" if more > 0 else "")
+    known = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(missing.casefold(), known, n=1)
+    meant = f"did you mean {known[close[0]]!r}? " if close else ""
+    return f"{meant}`tallystick inspect` shows its owner the columns that it has"

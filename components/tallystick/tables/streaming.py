@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from tallystick.runtime.addresses import name_of
 from tallystick.runtime.errors import DataError
 from tallystick.tables import files, reading
 from tallystick.tables.dialect import Dialect
@@ -44,7 +45,7 @@ class Source:
         self, location: str | Path, id_columns: Sequence[str], dialect: Dialect | None = None
     ) -> None:
         self.id_columns = tuple(id_columns)
-        self.name = str(location).rstrip("/").rpartition("/")[2]
+        self.name = name_of(location)
         self._dialect = dialect or Dialect()
         self._files = files.find(location)
         self._parquet_files = {file.path for file in self._files if reading.is_parquet(file)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.runtime import events, life
+from tallystick.runtime.addresses import without_credentials
 from tallystick.runtime.errors import ConfigError, TallystickError
 from tallystick.tracking.stores import (
     cause_of,
@@ -18,7 +19,6 @@ from tallystick.tracking.stores import (
     database_file,
     out_of_reach,
     store,
-    without_credentials,
 )
 
 EXPERIMENT = "tallystick"

@@ -7,7 +7,6 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 _ENVIRONMENT = {
     # By default an absent server holds a call up for four minutes.
@@ -81,9 +80,3 @@ def out_of_reach(error: BaseException, *, apart_from: BaseException | None = Non
             return True
         seen = seen.__context__
     return False
-
-
-def without_credentials(uri: str) -> str:
-    """Return an address as it may be shown."""
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
