@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from tallystick.models import checkpoints
+from tallystick.runtime.errors import DataError
 from torch import Tensor
 
 from tests.harness import Place
@@ -252,3 +254,33 @@ def test_a_party_without_a_place_for_checkpoints_is_named(pair: Place, copied: P
     training.end()
     (failed,) = training.events("alice", "failed")
     assert "'bob' keeps no checkpoints and others do" in failed["message"]
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_anybody_is_met(
+    pair: Place, copied: Path
+) -> None:
+    (copied / "file").touch()
+    own = {"bob": {"checkpoints": str(copied / "file" / "checkpoints")}}
+    training = Training(pair, copied, config(copied), own)
+    assert training.end(LONG_S)["bob"] == ERRORS["ConfigError"]
+    (failed,) = training.events("bob", "failed")
+    assert "checkpoints: 'checkpoints' cannot be written to" in failed["message"]
+    assert not training.events("bob", "joined")
+
+
+def test_trying_a_place_out_leaves_no_file_there(tmp_path: Path) -> None:
+    checkpoints.require_writable(str(tmp_path / "new"), "s", "alice")
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "s", "alice"]
+    with bucket() as (address, objects):
+        checkpoints.require_writable(address, "s", "alice")
+        assert all(key.endswith("/") for key in objects)
+
+
+@pytest.mark.parametrize("method", ["get_file_info", "delete_dir"])
+def test_a_store_that_goes_away_is_named_without_its_address(method: str, tmp_path: Path) -> None:
+    ours = checkpoints.Checkpoints.__new__(checkpoints.Checkpoints)
+    ours._folder = str(tmp_path)
+    ours._store = mock.Mock(**{f"{method}.side_effect": OSError("s3://KEY:SECRET@bucket")})
+    with pytest.raises(DataError, match="out of reach") as error:
+        ours._clear()
+    assert "SECRET" not in str(error.value)

@@ -39,7 +39,7 @@ def test_what_is_shown_of_an_address(address: str | Path, shown: str, name: str)
     "read",
     [
         files.find,
-        checkpoints.opened,
+        lambda address: checkpoints.opened(address, "s", "alice"),
         lambda address: image_files.open_set(address, ImageRules()),
         lambda address: image_files.open_set("here", ImageRules(labels=address)),
         lambda address: from_file.read(Path(address), "", (4,)),

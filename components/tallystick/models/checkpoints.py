@@ -20,6 +20,8 @@ before it is still there at all.
 import hashlib
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tallystick.runtime.addresses import without_credentials
+from tallystick.runtime.addresses import name_of, without_credentials
 from tallystick.runtime.errors import ConfigError, DataError, PeerMismatch
 from tallystick.runtime.session import Session
 
@@ -74,8 +76,7 @@ class Checkpoints:
         self._resume = resume
         self._number = 0
         if address:
-            self._store, root = opened(address)
-            self._folder = f"{root}/{session.name}/{session.party}"
+            self._store, self._folder = opened(address, session.name, session.party)
         self._used = _agreed(session, bool(address))
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -106,7 +107,7 @@ class Checkpoints:
         self._put(f"{folder}/{MANIFEST}", json.dumps(manifest, indent=2).encode())
         self._number = number
         for old in self._numbers()[:-_KEPT]:
-            self._store.delete_dir(f"{self._folder}/{old:09d}")
+            self._remove(old)
 
     def latest(self) -> Checkpoint | None:
         """Return this party's share of the latest checkpoint that all parties have.
@@ -139,7 +140,7 @@ class Checkpoints:
             return None
         self._number = max(common)
         for later in [number for number in manifests if number > self._number]:
-            self._store.delete_dir(f"{self._folder}/{later:09d}")
+            self._remove(later)
         return self._load(manifests[self._number])
 
     def _held(self, theirs: list[dict[int, str]]) -> str:
@@ -197,14 +198,20 @@ class Checkpoints:
     def _numbers(self) -> list[int]:
         """Return the checkpoints that count, ascending: those with a manifest."""
         selector = fs.FileSelector(self._folder, recursive=True, allow_not_found=True)
-        paths = [info.path.split("/") for info in self._store.get_file_info(selector)]
+        with reaching():
+            paths = [info.path.split("/") for info in self._store.get_file_info(selector)]
         found = [parts[-2] for parts in paths if parts[-1] == MANIFEST]
         return sorted(int(name) for name in found if name.isdecimal())
 
     def _clear(self) -> None:
         """Remove what an earlier attempt left that does not count."""
-        if self._store.get_file_info(self._folder).type != fs.FileType.NotFound:
-            self._store.delete_dir(self._folder)
+        with reaching():
+            if self._store.get_file_info(self._folder).type != fs.FileType.NotFound:
+                self._store.delete_dir(self._folder)
+
+    def _remove(self, number: int) -> None:
+        with reaching():
+            self._store.delete_dir(f"{self._folder}/{number:09d}")
 
     def _put(self, path: str, content: bytes) -> None:
         try:
@@ -233,22 +240,59 @@ class Checkpoints:
         return content
 
 
-def opened(address: str) -> tuple[Any, str]:
-    """Return the file system that an address is of, and the path in it.
+def opened(address: str, session: str, party: str) -> tuple[Any, str]:
+    """Return the file system that an address is of, and a party's folder in it.
 
     Raises:
         ConfigError: there is no such file system.
     """
-    try:
-        if "://" in address:
+    store, root = fs.LocalFileSystem(), str(Path(address).absolute())
+    if "://" in address:
+        try:
             store, root = fs.FileSystem.from_uri(address)
-            return store, root.rstrip("/")
-    except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"checkpoints: {without_credentials(address)} cannot be opened "
+                f"({type(error).__name__}); give a folder or an address such as s3://bucket/prefix"
+            ) from None
+    return store, f"{root.rstrip('/')}/{session}/{party}"
+
+
+def require_writable(address: str, session: str, party: str) -> None:
+    """Write a file where checkpoints are to lie and remove it, before anybody is waited for.
+
+    Raises:
+        ConfigError: that cannot be done.
+    """
+    store, folder = opened(address, session, party)
+    probe = f"{folder}/.{secrets.token_hex(8)}"
+    try:
+        store.create_dir(folder, recursive=True)
+        with store.open_output_stream(probe) as stream:
+            stream.write(b"tallystick")
+        store.delete_file(probe)
+    except OSError as error:
         raise ConfigError(
-            f"checkpoints: {without_credentials(address)} cannot be opened "
-            f"({type(error).__name__}); give a folder or an address such as s3://bucket/prefix"
+            f"checkpoints: {name_of(address)!r} cannot be written to ({type(error).__name__}); "
+            "check the address, its free space and what this pod may do there, or leave "
+            "checkpoints empty"
         ) from None
-    return fs.LocalFileSystem(), str(Path(address).absolute())
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Let what a store cannot do be an error that a user can read.
+
+    Raises:
+        DataError: in place of an OSError, whose text may hold the address.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the checkpoints are out of reach ({type(error).__name__}); check the address, and "
+            "start again"
+        ) from None
 
 
 def _agreed(session: Session, wanted: bool) -> bool:

@@ -35,13 +35,17 @@ class Completion:
         identity = json.dumps([config.joint(), data.manifest.joint], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
         if self._used:
-            self._store, root = checkpoints.opened(config.checkpoints)
-            self._folder = f"{root}/{config.session}/{config.party}/finished"
+            place = config.checkpoints, config.session, config.party
+            self._store, folder = checkpoints.opened(*place)
+            self._folder = f"{folder}/finished"
 
     def forget(self) -> None:
         """Remove what is kept: the parties are together again."""
-        if self._used and self._store.get_file_info(self._folder).type != fs.FileType.NotFound:
-            self._store.delete_dir(self._folder)
+        if not self._used:
+            return
+        with checkpoints.reaching():
+            if self._store.get_file_info(self._folder).type != fs.FileType.NotFound:
+                self._store.delete_dir(self._folder)
 
     def keep(self, results: Mapping[str, float]) -> None:
         """Keep the published outputs; the record comes last and makes them count."""
@@ -65,8 +69,9 @@ class Completion:
         record = self._record()
         if record.get("identity") != self._identity:
             return {}
-        for name, path in self._outputs.items():
-            _copy(self._store, f"{self._folder}/{name}", fs.LocalFileSystem(), str(path))
+        with checkpoints.reaching():
+            for name, path in self._outputs.items():
+                _copy(self._store, f"{self._folder}/{name}", fs.LocalFileSystem(), str(path))
         life.outcome.reveals, life.outcome.results = record["reveals"], record["results"]
         events.emit(
             "warning",

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from tallystick import tracking
-from tallystick.models import architectures, artifact, meaning
+from tallystick.models import architectures, artifact, checkpoints, meaning
 from tallystick.models.artifact import SharedModel
 from tallystick.models.checkpoints import Checkpoints
 from tallystick.models.graph import Graph
@@ -41,6 +41,8 @@ def run(config: Config) -> int:
         The number of rows that it trained on.
     """
     data = shares.read(config.shares)
+    if config.checkpoints:
+        checkpoints.require_writable(config.checkpoints, config.session, config.party)
     completion = Completion(config, data)
     try:
         results = _together(config, data, completion)
