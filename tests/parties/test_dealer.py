@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from tallystick.runtime import mesh as mesh_module
+from tallystick.runtime import probe
 from tallystick.runtime.dealer import server
 from tallystick.runtime.dealer.__main__ import serve
 from tallystick.runtime.dealer.kinds import BitToRing, Product
@@ -43,12 +44,11 @@ def served(tmp_path: Path) -> Iterator[tuple[Place, harness.Process]]:
         yield place, process
 
 
-def dial(place: Place, name: str, session: str) -> Link:
+def dial(place: Place, name: str, session: str, step: str = "train") -> Link:
     """Join a session at the dealer alone: the parties need not meet to annoy it."""
     consortium = place.load()
-    hello = Hello(
-        session=session, step="train", member=name, joint={"consortium": consortium.digest()}
-    )
+    joint = {"consortium": consortium.digest()}
+    hello = Hello(session=session, step=step, member=name, joint=joint)
     dealer = consortium.dealer
     raw = socket.create_connection((dealer.host, dealer.port), timeout=10)
     connection = tls_contexts(consortium, name, place.identity(name))[0].wrap_socket(raw)
@@ -283,52 +283,117 @@ def test_a_party_that_asks_and_never_reads_does_not_fill_the_dealers_memory(
     assert 4 << 20 <= peak < 6 << 20
 
 
-def test_a_dealer_with_too_many_sessions_refuses_another_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "MAX_WAITING", 3)
-    monkeypatch.setattr(server, "MAX_SERVING", 2)
-    place = harness.make_place(tmp_path, 2)
-    serving = server.DealerServer(place.load(), place.identity(DEALER))
-    thread = threading.Thread(target=serving.serve, daemon=True)
-    thread.start()
-    meshes: list[Mesh] = []
+class Visitors:
+    """Parties that join one after the other at a dealer that is a thread."""
 
-    def join(name: str, session: str) -> Mesh:
+    def __init__(self, folder: Path) -> None:
+        self.place = harness.make_place(folder, 2)
+        self.server = server.DealerServer(self.place.load(), self.place.identity(DEALER))
+        self.meshes: list[Mesh] = []
+
+    def join(self, name: str, session: str, step: str = "train") -> Mesh:
         deadline = time.monotonic() + 10
         while True:
             try:
-                meshes.append(Mesh([dial(place, name, session)]))
+                self.meshes.append(Mesh([dial(self.place, name, session, step)]))
             except ConnectionRefusedError:  # the port is not open yet
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             else:
-                return meshes[-1]
+                return self.meshes[-1]
 
-    def refusal(name: str, session: str) -> str:
+    def refusal(self, name: str, session: str, step: str = "train") -> str:
         with pytest.raises(PeerLost) as error:
-            join(name, session).message(DEALER)
+            self.join(name, session, step).message(DEALER)
         return str(error.value)
 
+
+@pytest.fixture
+def visitors(tmp_path: Path) -> Iterator[Visitors]:
+    visitors = Visitors(tmp_path)
+    thread = threading.Thread(target=visitors.server.serve, daemon=True)
+    thread.start()
     try:
-        for number in range(3):
-            join("alice", f"waiting-{number}")
-        assert "'alice' waits for other parties in 3 sessions already" in refusal("alice", "more")
-        for number in range(2):  # bob is not hindered, and what was waiting is served
-            assert join("bob", f"waiting-{number}").message(DEALER)["key"]
-        said = refusal("bob", "waiting-2")
-        assert "'notary' stopped with Busy: the dealer serves 2 sessions already" in said
-        meshes[0].close()
-        deadline = time.monotonic() + 10
-        while serving._serving > 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert join("bob", "waiting-2").message(DEALER)["key"]
+        yield visitors
     finally:
-        serving.stop()
-        for mesh in meshes:
+        visitors.server.stop()
+        for mesh in visitors.meshes:
             mesh.close()
         thread.join(10)
+
+
+def test_a_dealer_with_too_many_sessions_refuses_another_and_says_why(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING", 3)
+    monkeypatch.setattr(server, "MAX_SERVING", 2)
+    join, refusal = visitors.join, visitors.refusal
+    first, *_ = (join("alice", f"waiting-{number}") for number in range(3))
+    assert "'alice' waits for other parties in 3 sessions already" in refusal("alice", "more")
+    for number in range(2):  # bob is not hindered, and what was waiting is served
+        assert join("bob", f"waiting-{number}").message(DEALER)["key"]
+    said = refusal("bob", "waiting-2")
+    assert "'notary' stopped with Busy: the dealer serves 2 sessions already" in said
+    first.close()
+    steps.wait_until(lambda: visitors.server._serving == 1)
+    assert join("bob", "waiting-2").message(DEALER)["key"]
+
+
+def test_a_party_with_too_many_doctors_is_told_so_and_hinders_nobody(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_DOCTORS", 2)
+    first, _ = (visitors.join("alice", "doctor", probe.STEP) for _ in range(2))
+    said = visitors.refusal("alice", "doctor", probe.STEP)
+    assert "'notary' stopped with Busy: 'alice' runs 2 doctors already" in said
+    assert probe.measure(visitors.join("bob", "doctor", probe.STEP), DEALER).bytes_per_s > 0
+    assert probe.measure(first, DEALER).bytes_per_s > 0
+    first.end()
+    steps.wait_until(lambda: visitors.server._doctors["alice"] == 1)
+    assert probe.measure(visitors.join("alice", "doctor", probe.STEP), DEALER).bytes_per_s > 0
+
+
+def test_what_doctors_send_all_goes_to_one_place() -> None:
+    class Here:
+        places: ClassVar[list[Any]] = []
+
+        def expect(self, peer: str, buffer: memoryview) -> None:
+            self.places.append(buffer.obj)
+
+        def wait(self, receipts: Any) -> None: ...
+
+        def post_message(self, peer: str, message: Any) -> None: ...
+
+    here: Any = Here()
+    for count in (1 << 20, 8 << 20):
+        assert probe.answer_one(here, "alice", {"probe": "swallow", "bytes": count})
+    assert here.places[0] is here.places[1]
+    with pytest.raises(ProtocolViolation):
+        probe.answer_one(here, "alice", {"probe": "swallow", "bytes": (8 << 20) + 1})
+
+
+@pytest.mark.parametrize("lacking", ["dealer-('s', 'train')", "tallystick-heart"])
+def test_a_session_for_which_no_thread_is_left_gives_its_place_back(
+    visitors: Visitors, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == lacking:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    visitors.join("alice", "another")  # by now the server listens
+    links = [dial(visitors.place, "alice", "s")]
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        links.append(dial(visitors.place, "bob", "s"))
+        for link in links:
+            with pytest.raises(PeerLost, match="closed the connection"):
+                steps.wait_until(lambda link=link: link.fill())
+    steps.wait_until(lambda: visitors.server._serving == 0)
+    visitors.join("alice", "s")
+    assert visitors.join("bob", "s").message(DEALER)["key"]
 
 
 def overheard(place: harness.Place) -> None:

@@ -1,10 +1,11 @@
 import contextlib
 import socket
+import threading
 
 import pytest
 from tallystick.runtime.consortium import Member
 from tallystick.runtime.errors import ConfigError
-from tallystick.runtime.listening import listen
+from tallystick.runtime.listening import accept_loop, listen
 
 
 def member(host: str, port: int = 0) -> Member:
@@ -43,3 +44,30 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = first.getsockname()[1]
         with pytest.raises(ConfigError, match=f"'alice' cannot listen on port {port}: Address"):
             listen(member("127.0.0.1", port), shared=False)
+
+
+def test_whoever_comes_when_there_is_no_thread_left_may_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin, failures, over = threading.Thread.start, [True], threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "tallystick-accept" and failures and failures.pop():
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    def greet(raw: socket.socket) -> None:
+        with raw:
+            raw.sendall(b"hello")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with listen(member("127.0.0.1")) as listener:
+        loop = threading.Thread(target=accept_loop, args=(listener, greet, over.is_set))
+        loop.start()
+        heard = []
+        for _ in range(2):
+            with socket.create_connection(listener.getsockname(), timeout=10) as caller:
+                heard.append(caller.recv(5))
+        over.set()
+        loop.join(10)
+    assert heard == [b"", b"hello"]

@@ -94,7 +94,13 @@ def accept_loop(
                 return
             threading.Event().wait(0.2)  # out of descriptors, say: it may pass
             continue
-        threading.Thread(target=serve, args=(raw,), name="tallystick-accept", daemon=True).start()
+        thread = threading.Thread(target=serve, args=(raw,), name="tallystick-accept", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # out of threads: whoever it was may come again
+            raw.close()
+            places.release()
+            threading.Event().wait(0.2)
 
 
 def accept_tls(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:

@@ -11,6 +11,8 @@ import ssl
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,8 @@ MAX_WAITING = 64
 """The most sessions in which one party may wait for the others."""
 MAX_SERVING = 64
 """The most sessions that are served at once."""
+MAX_DOCTORS = 4
+"""The most doctors of one party that are answered at once."""
 
 
 class DealerServer:
@@ -53,6 +57,7 @@ class DealerServer:
         _, self._context = tls_contexts(consortium, consortium.dealer.name, identity)
         self._waiting: dict[tuple[str, str], dict[str, Link]] = {}
         self._serving = 0
+        self._doctors: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._over = threading.Event()
 
@@ -87,7 +92,7 @@ class DealerServer:
             if party not in self._consortium.names:
                 raise PeerMismatch("its certificate is not that of a party")
             self._welcome(connection, party)
-        except (TallystickError, OSError) as error:
+        except (TallystickError, OSError, RuntimeError) as error:  # the last: no thread is left
             connection.close()
             _refused(f"{party!r}: {str(error) or type(error).__name__}")
 
@@ -108,9 +113,24 @@ class DealerServer:
         ours.check(Hello.decode(content, party))
         link = prepared(connection, party)
         if ours.step == probe.STEP:  # each party's doctor is served by itself
-            threading.Thread(target=_answer_doctor, args=(link,), daemon=True).start()
+            self._answer_doctor(link)
         else:
             self._gather(wanted, link)
+
+    def _answer_doctor(self, link: Link) -> None:
+        party = link.peer
+        with self._lock:
+            busy = self._doctors[party] >= MAX_DOCTORS
+            self._doctors[party] += not busy
+        if busy:
+            self._turn_away(link, f"{party!r} runs {MAX_DOCTORS} doctors already; end one of them")
+            return
+
+        def release() -> None:
+            with self._lock:
+                self._doctors[party] -= 1
+
+        self._serve_apart("dealer-doctor", [link], partial(_answer_doctor, link), release)
 
     def _gather(self, key: tuple[str, str], link: Link) -> None:
         with self._lock:
@@ -127,13 +147,18 @@ class DealerServer:
                 del self._waiting[key]
                 self._serving += 1
         if reason is not None:
-            _refused(f"{link.peer!r}: {reason}")
-            threading.Thread(target=Mesh([link]).abort, args=("Busy", reason, None)).start()
+            self._turn_away(link, reason)
             return
         links = [gathered[name] for name in self._consortium.names]
-        threading.Thread(
-            target=self._serve_session, args=(key, links), name=f"dealer-{key}", daemon=True
-        ).start()
+
+        def serve() -> None:
+            DealerSession(*key, links=links).run()
+
+        def release() -> None:
+            with self._lock:
+                self._serving -= 1
+
+        self._serve_apart(f"dealer-{key}", links, serve, release)
 
     def _too_much(self, key: tuple[str, str], gathered: dict[str, Link], party: str) -> str | None:
         """Say why a party cannot be taken now; None if it can."""
@@ -151,12 +176,36 @@ class DealerServer:
             )
         return None
 
-    def _serve_session(self, key: tuple[str, str], links: list[Link]) -> None:
+    @staticmethod
+    def _turn_away(link: Link, reason: str) -> None:
+        # Within the handshake's own thread, of which there are only so many.
+        _refused(f"{link.peer!r}: {reason}")
+        Mesh([link]).abort("Busy", reason, None)
+
+    @staticmethod
+    def _serve_apart(
+        name: str, links: list[Link], serve: Callable[[], None], release: Callable[[], None]
+    ) -> None:
+        """Serve in a thread of its own; give the place back when that ends, or cannot begin."""
+
+        def hang_up(error: RuntimeError) -> None:
+            for link in links:
+                link.close()
+            _refused(f"{' and '.join(link.peer for link in links)}: {error}")
+
+        def run() -> None:
+            try:
+                serve()
+            except RuntimeError as error:  # it needs one more thread, for its heart
+                hang_up(error)
+            finally:
+                release()
+
         try:
-            DealerSession(*key, links=links).run()
-        finally:
-            with self._lock:
-                self._serving -= 1
+            threading.Thread(target=run, name=name, daemon=True).start()
+        except RuntimeError as error:
+            release()
+            hang_up(error)
 
     def _forget_the_gone(self) -> None:
         """Drop parties that left while they waited for others."""
