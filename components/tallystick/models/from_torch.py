@@ -82,7 +82,9 @@ def told(error: Exception) -> str:
     Not the error's text: the peers hear of it, and the code may have looked at anything.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    where = next((f for f in reversed(frames) if not f.filename.startswith(_NOT_THE_USERS)), frames[-1])
+    where = next(
+        (f for f in reversed(frames) if not f.filename.startswith(_NOT_THE_USERS)), frames[-1]
+    )
     return f"{type(error).__name__} at line {where.lineno} of {Path(where.filename).name}"
 
 
