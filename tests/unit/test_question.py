@@ -172,3 +172,11 @@ def test_an_id_column_called_class_is_refused_before_dialling(folder: Path) -> N
     (folder / "rows.csv").write_text("age,income,class\n41,35000,a\n18,9000,b\n")
     with pytest.raises(ConfigError, match="'class' of its own"):
         step.run.__wrapped__(config(folder, id_columns=("class",)))  # type: ignore[attr-defined]
+
+
+def test_rows_without_a_header_are_refused_and_not_shown(folder: Path) -> None:
+    model(folder, as_they_are=True)
+    (folder / "rows.csv").write_text("4711,Berlin\n41,3\n")
+    with pytest.raises(DataError, match=r"not the columns .* age, income;") as error:
+        ask(folder, prepared="")
+    assert "4711" not in str(error.value)
