@@ -44,13 +44,16 @@ def convert(module: nn.Module, feature_shape: tuple[int, ...]) -> tuple[Graph, d
     module = module.double()
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(_ROWS, *feature_shape, generator=generator, dtype=torch.float64)
-    traced = _traced(module.train())
-    values = _Values(traced, module.eval(), example)
+    module.train()  # a user's own may return nothing
+    traced = _traced(module)
+    module.eval()
+    values = _Values(traced, module, example)
     module.train()  # what each layer says of itself is to be what it does in training
     graph = _Conversion(traced, values.of).graph()
     state = module.state_dict()
     parameters = {name: state[name].detach().clone() for name in graph.shapes}
-    _verify(graph, parameters, module.eval(), example)
+    module.eval()
+    _verify(graph, parameters, module, example)
     return graph, parameters
 
 
