@@ -104,6 +104,53 @@ def test_images_are_brought_to_one_size_and_colour_and_normalised(tmp_path: Path
     assert all_of(rgb)[1, 1, 0, 0] == pytest.approx((PIXELS[1][0, 0] / 255 - 0.2) / 0.3081)
 
 
+RAMP = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64, np.uint32, np.uint64])
+@pytest.mark.parametrize("rules", [{}, {"size": [4, 4]}, {"colour": "rgb"}])
+def test_numbers_that_do_not_say_which_is_white_are_refused(
+    kind: type, rules: dict[str, Any], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "images.npy", PIXELS.astype(kind))
+    with pytest.raises(DataError, match=f"{np.dtype(kind)}, and nobody knows .* uint8 or uint16"):
+        opened(tmp_path / "images.npy", **rules)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+@pytest.mark.parametrize("rules", [{}, {"colour": "grey"}])
+def test_a_file_of_32_bits_is_refused(kind: type, rules: dict[str, Any], tmp_path: Path) -> None:
+    Image.fromarray((RAMP / 65535).astype(kind)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=f"32 bits \\({np.dtype(kind)}\\).*store 8 or 16 bits"):
+        opened(tmp_path, **rules)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.png", "<u2"), ("a.tif", "<u2"), ("a.tif", ">u2")])
+@pytest.mark.parametrize("colour", ["", "grey", "rgb"])
+def test_a_file_of_16_bits_keeps_them(name: str, kind: str, colour: str, tmp_path: Path) -> None:
+    Image.fromarray(RAMP.astype(kind)).save(tmp_path / name)
+    found = all_of(opened(tmp_path, colour=colour))
+    assert found.shape == (1, 3 if colour == "rgb" else 1, 8, 8)
+    np.testing.assert_allclose(found[0], np.broadcast_to(RAMP / 65535, found.shape[1:]))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32, np.float64])
+def test_arrays_of_more_than_8_bits_are_resized_and_coloured_as_those_of_8(
+    kind: type, tmp_path: Path
+) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3), dtype=np.uint8)
+    greatest = 65535 if kind is np.uint16 else 1
+    for name, array in (("grey", colours[..., 0]), ("rgb", colours)):
+        np.save(tmp_path / "eight.npy", array)
+        np.save(tmp_path / "more.npy", (array / 255 * greatest).astype(kind))
+        for rules in ({"size": [5, 4]}, {"colour": "grey"}, {"colour": "rgb", "size": [12, 12]}):
+            eight, more = (
+                all_of(opened(tmp_path / f"{file}.npy", **rules)) for file in ("eight", "more")
+            )
+            # Those of 8 bits are rounded to them, twice where both is done.
+            np.testing.assert_allclose(more, eight, rtol=0, atol=1.5 / 255, err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("rules", "said"),
     [

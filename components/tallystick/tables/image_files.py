@@ -54,15 +54,15 @@ def open_set(location: str, rules: ImageRules) -> ImageSet | pa.ChunkedArray:
             labels = pa.chunked_array([pa.array(classes, pa.string())])
         return ImageSet(rules, files=files, labels=labels)
     if path.suffix == ".npz":
-        pixels = _array(path, "images")
+        array = _array(path, "images")
         with np.load(path, allow_pickle=False) as content:
             if labels is None and {"labels", "y"} & set(content.files):
                 labels = _labels(_array(path, "labels"))
-        return ImageSet(rules, pixels=pixels, labels=labels)
+        return ImageSet(rules, array=array, labels=labels)
     array = _array(path, "images")
     if array.ndim == 1:
         return _labels(array)
-    return ImageSet(rules, pixels=array, labels=labels)
+    return ImageSet(rules, array=array, labels=labels)
 
 
 def named_files(names: pa.ChunkedArray, rules: ImageRules) -> ImageSet:

@@ -1,6 +1,7 @@
 """Images as a table's rows, and what is done to them.
 
-A pixel becomes a number from 0 to 1, and then what ``mean`` and ``deviation`` make of it.
+A pixel becomes a number from 0 to 1 (:mod:`tallystick.tables.pixels`), and then what ``mean`` and
+``deviation`` make of it.
 """
 
 # N = images, n = some of them, C = channels, H = height, W = width.
@@ -16,11 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tallystick.runtime.errors import ConfigError, DataError
-from tallystick.tables import preparation
+from tallystick.tables import pixels, preparation
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _MOST_CHANNELS = 4
-_COLOURS = {"grey": "L", "rgb": "RGB"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +71,8 @@ class ImageRules:
         if size and not (len(size) == 2 and all(_is_number(s) and 1 <= s <= 4096 for s in size)):
             raise ConfigError("images.size must be height and width, each from 1 to 4096")
         values["size"] = tuple(int(length) for length in size)
-        if values.get("colour", "") not in ("", *_COLOURS):
-            raise ConfigError(f"images.colour must be one of {', '.join(_COLOURS)}")
+        if values.get("colour", "") not in ("", *pixels.COLOURS):
+            raise ConfigError(f"images.colour must be one of {', '.join(pixels.COLOURS)}")
         if bool(values.get("column")) != bool(values.get("folder")):
             raise ConfigError("images.column and images.folder go together; give both or neither")
         return cls(**values)
@@ -83,7 +83,7 @@ class ImageSet:
 
     Args:
         rules: how they become numbers.
-        pixels: all of them, [N, H, W] or with channels; None where they lie in files.
+        array: all of them, [N, H, W] or with channels; None where they lie in files.
         files: one for each row, where they do.
         labels: what the images themselves say, if they say it.
 
@@ -97,15 +97,15 @@ class ImageSet:
         self,
         rules: ImageRules,
         *,
-        pixels: NDArray[Any] | None = None,
+        array: NDArray[Any] | None = None,
         files: Sequence[Path] = (),
         labels: pa.ChunkedArray | None = None,
     ) -> None:
         self.labels = labels
-        self.rows = len(files) if pixels is None else len(pixels)
+        self.rows = len(files) if array is None else len(array)
         self._rules = rules
         self._files = files
-        self._pixels = None if pixels is None else _channels_last(pixels)
+        self._array = None if array is None else _channels_last(array)
         if not self.rows:
             raise DataError("there are no images; check the data path")
         if labels is not None and len(labels) != self.rows:
@@ -143,42 +143,23 @@ class ImageSet:
         from PIL import Image
 
         rules = self._rules
-        if self._pixels is not None and not rules.size and not rules.colour:
-            return _unit(self._pixels[row])
         try:
-            if self._pixels is None:
-                image: Any = Image.open(self._files[row])
-            else:
-                pixels = self._pixels[row]
-                image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-            mode = _COLOURS.get(rules.colour) or (
-                "L" if image.mode in ("1", "L", "I;16") else "RGB"
-            )
-            image = image.convert(mode)
-            if rules.size:
-                image = image.resize(rules.size[::-1], Image.Resampling.BILINEAR)
-            found = np.asarray(image)
+            if self._array is not None:
+                return pixels.of_array(self._array[row], rules.size, rules.colour)
+            return pixels.of_file(self._files[row], rules.size, rules.colour)
         except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
             raise DataError(
                 f"image {row + 1} of {self.rows} cannot be read; check that it is a whole image of "
                 f"a known kind ({', '.join(SUFFIXES)})"
             ) from None
-        return _unit(found if found.ndim == 3 else found[:, :, None])
 
 
-def _channels_last(pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.ndim == 3:
-        return pixels[:, :, :, None]
-    if pixels.shape[3] > _MOST_CHANNELS and pixels.shape[1] <= _MOST_CHANNELS:
-        return pixels.transpose(0, 2, 3, 1)
-    return pixels
-
-
-def _unit(pixels: NDArray[Any]) -> NDArray[np.float64]:
-    """Return whole numbers as parts of the greatest one; fractions stay as they are."""
-    if pixels.dtype.kind in "ui":
-        return pixels / float(np.iinfo(pixels.dtype).max)
-    return pixels.astype(np.float64)
+def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim == 3:
+        return array[:, :, :, None]
+    if array.shape[3] > _MOST_CHANNELS and array.shape[1] <= _MOST_CHANNELS:
+        return array.transpose(0, 2, 3, 1)
+    return array
 
 
 def _is_number(value: object) -> bool:
