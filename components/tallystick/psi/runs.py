@@ -137,16 +137,6 @@ class SortedRuns:
             rows = [rows_K for _, rows_K in parts] or [self._empty()[1]]
             yield _sorted(np.concatenate(keys), np.concatenate(rows))
 
-    def unmerged(self) -> Iterator[tuple[Keys, Rows]]:
-        """Give all records, run by run; which run a record is in depends on its place in the file.
-
-        Yields:
-            at most about :data:`RUN_RECORDS` at a time.
-        """
-        self._close_run()
-        for run in self._runs:
-            yield self._part(run, 0, MAX_RANGES)
-
     def close(self) -> None:
         """Forget everything."""
         self._runs.clear()

@@ -35,7 +35,6 @@ from tallystick.tables import split
 
 KIND = "shares"
 SHARES = "shares.arrow"
-LABEL_KINDS = ("binary", "classes", "number")
 PIECE_BYTES = 32 << 20
 """About this much of the features is written as one record batch."""
 
