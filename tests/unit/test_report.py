@@ -203,7 +203,10 @@ def test_several_classes_show_a_matrix_and_each_class() -> None:
     text = shown(found)
     assert "truly class 1 50 90.9% 5 9.1% truly class 3 3 10.0% 27 90.0%" in text
     assert "class 1 60 0.750 0.500 0.600 0.875 class 3 60 0.750 0.500 0.600 n/a" in text
-    assert "Classes with too few rows are left out." in text
+    left_out = "Classes with too few rows are left out, and so are averages over the classes."
+    assert left_out in text
+    none = Multiclass(metrics={"accuracy": 0.8}, matrix=[], shown=[], classes=[])
+    assert left_out in shown(none)
 
 
 def test_what_was_withheld_is_not_drawn() -> None:

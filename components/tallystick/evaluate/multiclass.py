@@ -33,7 +33,7 @@ class Multiclass:
     """What was opened of a classifier with several classes."""
 
     metrics: dict[str, float]
-    """The most telling first. Averages are over the classes that are shown."""
+    """The most telling first. An average over the classes is there if all of them are shown."""
     matrix: Sequence[Sequence[int]]
     """Rows: the shown true classes. Columns: all called classes."""
     shown: Sequence[int]
@@ -90,7 +90,7 @@ def evaluate(
             (aucs[index],) = ranking.auc(engine, ledger, curve, [(positive, rows - positive)])
             classes[index]["auc"] = aucs[index]
         events.emit("progress", done=index + 1, total=len(shown), unit="classes ranked")
-    if aucs:
+    if aucs and len(shown) == scores_NK.size(1):
         metrics = {"auc_ovr": sum(aucs.values()) / len(aucs), **metrics}
     return Multiclass(
         metrics={**metrics, "log_loss": loss},
@@ -152,7 +152,11 @@ def _confusion(
 def _metrics(
     matrix: list[list[int]], pooled: list[int], shown: list[int]
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """Return the metrics of all rows and those of each shown class."""
+    """Return the metrics of all rows and those of each shown class.
+
+    An average over some of the classes would look like one over all, and a good model be taken for
+    a bad one where small classes are withheld; it is left out.
+    """
     *others, others_right = pooled
     called_K = [sum(column) for column in zip(*matrix, others, strict=True)]
     rows, right = sum(called_K), others_right
@@ -171,6 +175,9 @@ def _metrics(
             )
         else:
             classes.append({"rows": 0.0, "precision": 0.0, "recall": 0.0, "f1": 0.0})
+    metrics = {"accuracy": right / rows, "f1_micro": right / rows}
+    if len(shown) < len(called_K):
+        return metrics, classes
     held = [one for one, name in zip(classes, shown, strict=True) if one["rows"] or called_K[name]]
     true_rows = sum(one["rows"] for one in held)
     with_rows = [one["recall"] for one in held if one["rows"]]

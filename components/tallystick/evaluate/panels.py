@@ -38,8 +38,8 @@ def _multiclass(outcome: Outcome, found: Multiclass) -> list[Panel]:
     assert outcome.matrix is not None
     names = outcome.class_names
     hidden = (
-        " Classes with too few rows are left out."
-        if len(found.shown) < len(found.matrix[0] if found.matrix else [])
+        " Classes with too few rows are left out, and so are averages over the classes."
+        if not found.matrix or len(found.shown) < len(found.matrix[0])
         else ""
     )
     rows = [
