@@ -49,6 +49,19 @@ def test_every_loss_has_a_label_and_every_model_its_own() -> None:
     assert meaning.has_probabilities(known("alice's", "classes"))
 
 
+def test_classes_are_called_as_their_owner_told_and_numbers_are_numbers() -> None:
+    label = known("logistic_regression", "binary")["label"]
+    for names, called in (
+        (None, [0, 1]),
+        (["bad", "good"], ["bad", "good"]),
+        (["-1", "1"], [-1, 1]),
+        (["01", "1"], ["01", "1"]),
+        (["1", "other"], ["1", "other"]),
+    ):
+        told = label if names is None else {**label, "names": names}
+        assert meaning.two_classes({"label": told}) == called
+
+
 def test_a_squared_error_of_two_classes_is_refused_before_dialling() -> None:
     label = {"name": "y", **known("mlp", "binary")["label"]}
     data: Any = SimpleNamespace(manifest=SimpleNamespace(joint={"label": label}))

@@ -48,7 +48,7 @@ def model(features: int, kind: str, **known: Any) -> Any:
             "bias": torch.tensor([0.25]).double(),
         },
         kind=kind,
-        known=known,
+        known={"label": {"kind": kind}, **known},
         features=[str(k) for k in range(features)],
     )
 
@@ -58,7 +58,7 @@ def test_a_pipeline_of_raw_columns_gives_the_scores_of_prepared_ones(
     kind: str, tmp_path: Path
 ) -> None:
     prepared_NF = np.hstack([OF_ALICE.apply(pa.table(ALICE)), OF_BOB.apply(pa.table(BOB))])
-    label = {"kind": kind, "deviation": 3.0, "mean": 5.0}
+    label = {"kind": kind, "deviation": 3.0, "mean": 5.0, "names": ["bad", "good"]}
     linear = model(prepared_NF.shape[1], kind, model="linear_svm", label=label)
     to_sklearn.write(tmp_path / "m.skops", linear, {"alice": OF_ALICE, "bob": OF_BOB})
     loaded = io.load(tmp_path / "m.skops", trusted=["numpy.dtype"])
@@ -72,6 +72,19 @@ def test_a_pipeline_of_raw_columns_gives_the_scores_of_prepared_ones(
         np.testing.assert_allclose(loaded.predict(frame), scores_N * 3 + 5)
     else:
         np.testing.assert_allclose(loaded.decision_function(frame), scores_N)
+        assert loaded.predict(frame).tolist() == np.where(scores_N > 0, "good", "bad").tolist()
+
+
+def test_whole_numbers_are_prepared_as_others_are(tmp_path: Path) -> None:
+    filled = Number(column="age", fill=40.5, indicator=True, low=18.5, high=90.0, shift=3.0)
+    prepared = {"alice": Preparation(transforms=(filled,))}
+    rows = pa.table({"age": [41, 10, 200, 18]})
+    to_sklearn.write(tmp_path / "m.skops", model(2, "binary", model="linear_svm"), prepared)
+    loaded = io.load(tmp_path / "m.skops", trusted=["numpy.dtype"])
+    frame = rows.to_pandas().add_prefix("alice.")
+    assert frame["alice.age"].dtype == np.int64
+    found_NF = loaded["prepare"].transform(frame)
+    np.testing.assert_allclose(found_NF, prepared["alice"].apply(rows), rtol=1e-12)
 
 
 def test_scikit_learn_has_nothing_for_the_parts_of_a_date() -> None:

@@ -25,6 +25,7 @@ import torch
 from tallystick import tracking
 from tallystick.models.finished import PARAMETERS, FinishedModel
 from tallystick.models.linear import INTERCEPT
+from tallystick.models.meaning import two_classes
 from tallystick.runtime import events
 from tallystick.tables.preparation import Preparation
 
@@ -103,5 +104,5 @@ def _coefficients(folder: Path, model: FinishedModel) -> None:
         "label": model.known["label"],
     }
     if model.kind == "binary":
-        content["classes_"] = [0, 1]
+        content["classes_"] = two_classes(model.known)
     (folder / COEFFICIENTS).write_text(json.dumps(content, indent=2) + "\n")

@@ -53,3 +53,16 @@ def has_probabilities(known: Mapping[str, Any]) -> bool:
     if loss == AUTOMATIC:
         loss = default_loss(str(known["model"]), str(known["label"]["kind"]))
     return loss in CONTAINED
+
+
+def two_classes(known: Mapping[str, Any]) -> list[int] | list[str]:
+    """Return what the classes of a model of two are called; 0 and 1 if their owner did not tell.
+
+    The second is the positive one. Names are told as text, also of whole numbers.
+
+    Args:
+        known: what everybody may know of the model: the joint part of its manifest.
+    """
+    names = list(known["label"].get("names") or ("0", "1"))
+    whole = [int(name) for name in names if name.removeprefix("-").isdecimal()]
+    return whole if [*map(str, whole)] == names else names

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tallystick.models.finished import FinishedModel
-from tallystick.models.meaning import has_probabilities
+from tallystick.models.meaning import has_probabilities, two_classes
 from tallystick.tables.preparation import MISSING, Number, OneHot, Ordinal, Preparation, Transform
 
 Stages = list[tuple[str, Any]]
@@ -47,7 +47,8 @@ def estimator(model: FinishedModel) -> Any:
         made.coef_, made.intercept_ = weight_1F[0] * deviation, float(bias_1[0]) * deviation + mean
     else:
         made = LogisticRegression() if has_probabilities(model.known) else LinearSVC()
-        made.coef_, made.intercept_, made.classes_ = weight_1F, bias_1, np.array([0, 1])
+        made.coef_, made.intercept_ = weight_1F, bias_1
+        made.classes_ = np.array(two_classes(model.known))
     made.n_features_in_ = weight_1F.shape[1]
     made.feature_names_in_ = np.array(model.features, dtype=object)
     return made
@@ -131,7 +132,10 @@ def _transformer(transform: Transform) -> Any:
         unknown = constant(most * Ordinal.UNKNOWN)
         stages = [("fill", constant(MISSING)), ("encode", ordinal), ("unknown", unknown)]
         return Pipeline([*stages, ("scale", StandardScaler())])
-    stages = [] if transform.fill is None else [("fill", constant(transform.fill))]
+    stages = []
+    if transform.fill is not None:
+        # A constant would be refused by columns of whole numbers, which have no room for it.
+        stages.append(("fill", SimpleImputer(strategy="mean")))
     if transform.low is not None:
         # It keeps what is within and cuts off what is not.
         bounds = (transform.low, transform.high)
@@ -155,6 +159,8 @@ def _set(fitted: Any, transform: Transform) -> None:
     scale = value.named_steps["scale"]
     if isinstance(transform, Number):
         shift, divisor = transform.shift, transform.scale
+        if transform.fill is not None:
+            value.named_steps["fill"].statistics_ = np.array([transform.fill])
     else:
         shift, divisor = 0.0, float(max(len(transform.order) - 1, 1))
     scale.mean_, scale.scale_ = np.array([shift]), np.array([divisor])
