@@ -189,8 +189,8 @@ def exporting(
         agree_to_export: Whether this party agrees that those in export_to learn the model; where
             one does not, nobody learns it.
         tell_preparation: Whether those in export_to may learn how this party prepared its columns
-            (means, deviations, categories). Where every owner says so, a linear model's sklearn
-            file takes the columns as they are.
+            (means, deviations, categories). Where every owner says so of a linear model, they get
+            it as preparations.json, and the sklearn file takes the columns as they are.
         formats: What is written at this party, if it learns the model: some of state_dict,
             safetensors, onnx, sklearn, mlflow.
         register_as: Name in this party's MLflow registry, with mlflow among the formats; or empty.

@@ -220,6 +220,11 @@ def test_the_estimator_prepares_the_columns_where_their_owner_tells_how(
     assert preparation["what"] == "preparation of the columns of alice"
     assert (preparation["to"], preparation["count"]) == (["bob"], 2)
 
+    told = json.loads((bundle.exported / "preparations.json").read_text())
+    assert Preparation.from_json(told["alice"]).transforms == PREPARED.transforms
+    assert "secret" not in json.dumps(told)
+    assert list(told) == ["alice"]
+
     file = bundle.exported / "model.skops"
     untrusted = io.get_untrusted_types(file=file)
     assert untrusted == ["numpy.dtype"]

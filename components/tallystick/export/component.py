@@ -43,8 +43,8 @@ def export(
         reveals: Every value that was opened: to whom, how many, and why.
         prepared: This party's shares, from encode, with how its columns were prepared.
         tell_preparation: Whether those in export_to may learn how this party prepared its columns
-            (means, deviations, categories). Where every owner says so, a linear model's sklearn
-            file takes the columns as they are.
+            (means, deviations, categories). Where every owner says so of a linear model, they get
+            it as preparations.json, and the sklearn file takes the columns as they are.
     """
     from tallystick.export import step
 

@@ -5,6 +5,7 @@ format       file                 read by
 ===========  ===================  ===============================================================
 always       model.json           people: architecture, features, label, provenance
 always       coefficients.json    of a linear model: scikit-learn's names for its coefficients
+always       preparations.json    where the owners told: what was done to each owner's columns
 state_dict   state_dict.pt        torch.load(path, weights_only=True); of a linear model it is that
                                   of Linear(F, 1)
 safetensors  model.safetensors    safetensors.torch.load_file
@@ -24,7 +25,7 @@ import torch
 
 from tallystick import tracking
 from tallystick.models.finished import PARAMETERS, FinishedModel
-from tallystick.models.linear import INTERCEPT
+from tallystick.models.linear import INTERCEPT, LINEAR_MODELS
 from tallystick.models.meaning import two_classes
 from tallystick.runtime import events
 from tallystick.tables.preparation import Preparation
@@ -32,6 +33,7 @@ from tallystick.tables.preparation import Preparation
 FORMATS = ("state_dict", "safetensors", "onnx", "sklearn", "mlflow")
 STATE_DICT = "state_dict.pt"
 COEFFICIENTS = "coefficients.json"
+PREPARATIONS = "preparations.json"
 ONNX = "model.onnx"
 SKOPS = "model.skops"
 MLFLOW = "mlflow_model"
@@ -48,12 +50,16 @@ def write(
     Args:
         folder: there already.
         model: the opened model.
-        formats: some of ``FORMATS``; sklearn is left out where the model is not linear.
+        formats: some of ``FORMATS``; sklearn is left out, with a warning, where the model is not
+            linear.
         prepared: what was done to each owner's columns, by owner, where all of them told.
     """
     model.write(folder)
     if model.is_linear:
         _coefficients(folder, model)
+    if prepared:
+        told = {owner: preparation.as_json() for owner, preparation in prepared.items()}
+        (folder / PREPARATIONS).write_text(json.dumps(told, indent=2) + "\n")
     if "state_dict" in formats:
         state = {name: value.float().clone() for name, value in model.parameters.items()}
         torch.save(state, folder / STATE_DICT)
@@ -62,17 +68,8 @@ def write(
 
         properties = {"provenance": model.provenance, "label": model.known["label"]}
         to_onnx.write(folder / ONNX, model.graph, model.parameters, properties)
-    if "sklearn" in formats and model.is_linear:
-        from tallystick.models import to_sklearn
-
-        if not to_sklearn.has_counterpart(prepared):
-            events.emit(
-                "warning",
-                message="scikit-learn's estimator takes prepared features: "
-                "there is nothing in scikit-learn for the parts of a date",
-            )
-            prepared = {}
-        to_sklearn.write(folder / SKOPS, model, prepared)
+    if "sklearn" in formats:
+        _estimator(folder, model, prepared)
     if "mlflow" in formats:
         with tempfile.TemporaryDirectory(dir=folder) as data:
             model.write(Path(data))
@@ -86,6 +83,27 @@ def write(
             )
     if "safetensors" not in formats:
         (folder / PARAMETERS).unlink()
+
+
+def _estimator(folder: Path, model: FinishedModel, prepared: Mapping[str, Preparation]) -> None:
+    if not model.is_linear:
+        events.emit(
+            "warning",
+            message=f"formats: there is no {SKOPS}, which is for "
+            f"{', '.join(LINEAR_MODELS)}; onnx and mlflow take any model",
+        )
+        return
+    from tallystick.models import to_sklearn
+
+    if not to_sklearn.has_counterpart(prepared):
+        events.emit(
+            "warning",
+            message="scikit-learn's estimator takes prepared features: "
+            "there is nothing in scikit-learn for the parts of a date; what was done to the "
+            f"columns stands in {PREPARATIONS}",
+        )
+        prepared = {}
+    to_sklearn.write(folder / SKOPS, model, prepared)
 
 
 def _coefficients(folder: Path, model: FinishedModel) -> None:

@@ -11,8 +11,8 @@ from tallystick.export import consent, files, preparations
 from tallystick.models import artifact
 from tallystick.models.artifact import SharedModel
 from tallystick.models.finished import FinishedModel, shapes
-from tallystick.models.linear import WEIGHTS
-from tallystick.runtime import life
+from tallystick.models.linear import LINEAR_MODELS, WEIGHTS
+from tallystick.runtime import events, life
 from tallystick.runtime.configuration import StepConfig
 from tallystick.runtime.manifest import Manifest
 from tallystick.runtime.session import Session
@@ -74,8 +74,15 @@ def run(config: Config) -> int:
     """
     model = artifact.read(config.trained)
     mine = None
-    if config.tell_preparation and WEIGHTS in model.parameters:
-        mine = preparations.own(config.prepared, config.party, model)
+    if config.tell_preparation:
+        if WEIGHTS in model.parameters:
+            mine = preparations.own(config.prepared, config.party, model)
+        else:
+            events.emit(
+                "warning",
+                message="tell_preparation: nothing is told, for "
+                f"{model.name} is not one of {', '.join(LINEAR_MODELS)}",
+            )
     with tracking.run(session=config.session, party=config.party, step="export") as log:
         with Session.join(config, "export") as session:
             session.agree(model.manifest)

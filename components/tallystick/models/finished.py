@@ -90,8 +90,10 @@ class FinishedModel:
 
     @property
     def is_linear(self) -> bool:
-        """Whether the model is one linear layer of features that are columns."""
-        return [node.op for node in self.graph.nodes] == [INPUT, "linear"]
+        """Whether the model is one linear layer with one score, of features that are columns."""
+        shapes = {"weight": (1, len(self.features)), "bias": (1,)}
+        is_layer = [node.op for node in self.graph.nodes] == [INPUT, "linear"]
+        return is_layer and self.graph.parameters == shapes
 
     def scores(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """Return raw scores [N, K] of prepared features [N, *feature_shape]."""
