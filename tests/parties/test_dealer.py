@@ -20,9 +20,10 @@ import torch
 from tallystick.runtime import mesh as mesh_module
 from tallystick.runtime import probe
 from tallystick.runtime.dealer import server
+from tallystick.runtime.dealer import session as dealer_session
 from tallystick.runtime.dealer.__main__ import serve
 from tallystick.runtime.dealer.kinds import BitToRing, Product
-from tallystick.runtime.dealer.server import DealerSession
+from tallystick.runtime.dealer.session import DealerSession
 from tallystick.runtime.errors import PeerLost, ProtocolViolation
 from tallystick.runtime.frames import DATA, HEADER, MESSAGE
 from tallystick.runtime.hello import Hello, receive_hello, send_hello
@@ -260,7 +261,7 @@ def test_the_log_says_what_was_served_and_holds_no_value(served: tuple[Place, An
 def test_a_party_that_asks_and_never_reads_does_not_fill_the_dealers_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MAX_QUEUED_BYTES", 4 << 20)
+    monkeypatch.setattr(dealer_session, "MAX_QUEUED_BYTES", 4 << 20)
     place = harness.make_place(tmp_path, 2)
     links = harness.connected(place, [DEALER, "alice", "bob"])
     session = DealerSession("s", "train", links=links[DEALER])

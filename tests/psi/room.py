@@ -17,7 +17,7 @@ from tallystick.psi.profile import Profile
 from tallystick.psi.store import IdStore
 from tallystick.psi.workers import Workers
 from tallystick.runtime.dealer.client import DealerClient
-from tallystick.runtime.dealer.server import DealerSession
+from tallystick.runtime.dealer.session import DealerSession
 from tallystick.runtime.errors import TallystickError
 from tallystick.runtime.mesh import Mesh
 from tallystick.runtime.session import Session

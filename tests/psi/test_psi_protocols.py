@@ -106,11 +106,11 @@ def test_a_hundred_thousand_with_skewed_sizes_aided(room: Room, parties: int) ->
 def test_batches_and_ranges_of_every_size(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """With small batches and ranges a small test goes round every loop more than once."""
     from tallystick.psi import opening, ring, runs, store
-    from tallystick.runtime.dealer import matching
+    from tallystick.runtime.dealer import intersection
 
     monkeypatch.setattr(ring, "BATCH_POINTS", 50)
     monkeypatch.setattr(ring, "WORK_POINTS", 7)
-    monkeypatch.setattr(matching, "RANGE_ROWS", 20)
+    monkeypatch.setattr(intersection, "RANGE_ROWS", 20)
     monkeypatch.setattr(opening, "CHUNK", 10)
     monkeypatch.setattr(runs, "RUN_RECORDS", 30)
     monkeypatch.setattr(runs, "HELD_BYTES", 2000)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tallystick.psi import keys, opening, ring
-from tallystick.runtime.dealer import matching
+from tallystick.runtime.dealer import intersection
 from tallystick.runtime.errors import PeerError, ProtocolViolation, TallystickError
 from tallystick.runtime.session import Session
 
@@ -97,14 +97,14 @@ def test_an_id_that_stands_twice_is_refused_by_the_dealer(room: Room) -> None:
 def test_a_dealer_that_marks_other_rows_than_it_counts_is_found(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    common = matching.common
+    common = intersection.common
 
     def bad(tables: Any) -> Any:
         found = common(tables)
         found[1][:] = False
         return found
 
-    monkeypatch.setattr(matching, "common", bad)
+    monkeypatch.setattr(intersection, "common", bad)
     outcome = room.intersect("aided", {"alice": IDS, "bob": IDS})
     assert isinstance(outcome.of["bob"], ProtocolViolation)
     assert "count of matches is not that of the rows" in str(outcome.of["bob"])

@@ -16,7 +16,7 @@ import pytest
 import torch
 from tallystick.encode import step as encode_step
 from tallystick.psi import step as psi_step
-from tallystick.runtime.dealer import matching
+from tallystick.runtime.dealer import intersection
 from tallystick.runtime.errors import (
     PeerLost,
     PeerMismatch,
@@ -120,7 +120,7 @@ class InMemoryMatching:
     def run(self, tables: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         sent = self.session.meeting.gather(self.session.party, list(tables))
         for ranges in zip(*sent, strict=True):
-            bits = matching.common(ranges)[self.session.rank]
+            bits = intersection.common(ranges)[self.session.rank]
             self.matched += int(bits.sum())
             yield bits
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tallystick.runtime.dealer import matching, matchmaker
+from tallystick.runtime.dealer import intersection, matchmaker
 from tallystick.runtime.errors import ProtocolViolation
 
 # Rows whose first eight bytes are often alike, so that the slow way is gone too.
@@ -23,14 +23,14 @@ def table(rows: set[bytes]) -> np.ndarray:
 def test_what_all_have_is_found(common: set[bytes], own: list[set[bytes]]) -> None:
     sets = [rows | common for rows in own]
     expected = set.intersection(*sets)
-    found = matching.common([table(rows) for rows in sets])
+    found = intersection.common([table(rows) for rows in sets])
     for rows, bits in zip(sets, found, strict=True):
         assert [row in expected for row in sorted(rows)] == bits.tolist()
 
 
 @given(st.sets(ROW, max_size=20))
 def test_a_sorted_table_is_in_order(rows: set[bytes]) -> None:
-    assert matching.fault(table(rows), 0, 1) is None
+    assert intersection.fault(table(rows), 0, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_a_sorted_table_is_in_order(rows: set[bytes]) -> None:
 )
 def test_disorder_and_repetitions_are_found(rows: list[bytes]) -> None:
     array = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, 16)
-    assert matching.fault(array, 0, 1) == "pseudonyms out of order, or one twice"
+    assert intersection.fault(array, 0, 1) == "pseudonyms out of order, or one twice"
 
 
 @pytest.mark.parametrize(("first", "number"), [(0x3F, 1), (0x80, 1), (0x00, 3), (0xBF, 3)])
 def test_rows_of_another_range_are_found(first: int, number: int) -> None:
     array = np.array([[first] + [0xFF] * 15], dtype=np.uint8)
-    assert matching.fault(array, number, 4) == "pseudonyms out of their range"
-    assert matching.fault(array, first >> 6, 4) is None
+    assert intersection.fault(array, number, 4) == "pseudonyms out of their range"
+    assert intersection.fault(array, first >> 6, 4) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_rows_of_another_range_are_found(first: int, number: int) -> None:
     ],
 )
 def test_the_number_of_ranges_is_a_power_of_two(largest: int, ranges: int) -> None:
-    assert matching.num_ranges(largest) == ranges
+    assert intersection.num_ranges(largest) == ranges
 
 
 GOOD = {"counts": [1, 2], "minimum": 1, "bits_to": ["alice"], "number_to": []}
@@ -99,8 +99,8 @@ def test_any_request_is_read_or_refused(value: object, field: str) -> None:
         {"counts": [-1]},
         {"counts": [1.0]},
         {"counts": [True]},
-        {"counts": [matching.MAX_RANGE_ROWS + 1]},
-        {"counts": [matching.MAX_RANGE_ROWS] * 4096},
+        {"counts": [intersection.MAX_RANGE_ROWS + 1]},
+        {"counts": [intersection.MAX_RANGE_ROWS] * 4096},
         {"counts": [1] * 8192},
         {"minimum": -1},
         {"minimum": 1.5},

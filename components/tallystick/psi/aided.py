@@ -57,7 +57,7 @@ from tallystick.psi.intake import OwnIds
 from tallystick.psi.matches import Matches, TooFewMatch, Wanted, note
 from tallystick.psi.runs import Keys, Rows, SortedRuns, raw
 from tallystick.psi.workers import Workers
-from tallystick.runtime.dealer.matching import PSEUDONYM_BYTES, num_ranges
+from tallystick.runtime.dealer.intersection import PSEUDONYM_BYTES, num_ranges
 from tallystick.runtime.errors import PeerError, ProtocolViolation
 from tallystick.runtime.progress import Progress
 from tallystick.runtime.session import Session

@@ -62,7 +62,7 @@ from tallystick.psi.matches import Matches, TooFewMatch, Wanted, note
 from tallystick.psi.opening import look_up
 from tallystick.psi.runs import Keys, Rows, SortedRuns, raw
 from tallystick.psi.workers import Workers
-from tallystick.runtime.dealer.matching import MAX_RANGE_ROWS, common, fault, num_ranges
+from tallystick.runtime.dealer.intersection import MAX_RANGE_ROWS, common, fault, num_ranges
 from tallystick.runtime.errors import PeerError, ProtocolViolation
 from tallystick.runtime.session import Session
 

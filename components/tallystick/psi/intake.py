@@ -19,7 +19,7 @@ from tallystick.psi.runs import Rows, SortedRuns
 from tallystick.psi.store import IdStore
 from tallystick.psi.tasks import Work
 from tallystick.psi.workers import Workers
-from tallystick.runtime.dealer.matching import num_ranges
+from tallystick.runtime.dealer.intersection import num_ranges
 from tallystick.runtime.errors import DataError
 from tallystick.runtime.progress import Progress
 from tallystick.tables import ids, reading

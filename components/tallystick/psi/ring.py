@@ -20,7 +20,7 @@ from tallystick.psi.pseudonyms import KEY_BYTES, pseudonyms
 from tallystick.psi.runs import Keys, Rows, SortedRuns, raw
 from tallystick.psi.tasks import Work
 from tallystick.psi.workers import Workers
-from tallystick.runtime.dealer.matching import PSEUDONYM_BYTES, num_ranges
+from tallystick.runtime.dealer.intersection import PSEUDONYM_BYTES, num_ranges
 from tallystick.runtime.errors import ProtocolViolation
 from tallystick.runtime.progress import Progress
 from tallystick.runtime.session import Session

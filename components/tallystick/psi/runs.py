@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallystick.runtime.dealer.matching import MAX_RANGES, leading
+from tallystick.runtime.dealer.intersection import MAX_RANGES, leading
 from tallystick.runtime.errors import DataError
 
 Keys = NDArray[np.uint8]

@@ -17,7 +17,7 @@ from tallystick.runtime.dealer.correlations import (
     source,
 )
 from tallystick.runtime.dealer.foresight import Count, Foresight, Wanted
-from tallystick.runtime.dealer.matches import Matching
+from tallystick.runtime.dealer.matching import Matching
 from tallystick.runtime.dealer.requests import encode_name
 from tallystick.runtime.dealer.takes import Takes
 from tallystick.runtime.errors import ProtocolViolation

@@ -1,102 +1,110 @@
-"""Sorted pseudonyms, range by range: which of them does everybody hold?
+"""A party's side of the dealer's matching; see ``matchmaker.py`` for the dealer's."""
 
-Pseudonyms are 16 bytes that look random, and compare as bytes do. The space of all pseudonyms is
-cut into R equal ranges, R a power of two, so that each range holds about as many of them. What all
-parties hold in one range is found without looking at another: whoever matches needs the memory of
-one range of each party, whatever the sizes of the sets.
-"""
-
-# K = pseudonyms of one party in one range, N = of one party in all.
-
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Table = NDArray[np.uint8]
-Bits = NDArray[np.bool_]
-
-PSEUDONYM_BYTES = 16
-RANGE_ROWS = 1 << 17
-"""About so many pseudonyms of the largest set are in one range."""
-MAX_RANGE_ROWS = 1 << 19
-"""No honest party has more in one: that would be a chance below 2**-10000."""
-MAX_RANGES = 1 << 12
+from tallystick.runtime.dealer import intersection
+from tallystick.runtime.errors import ProtocolViolation
+from tallystick.runtime.frames import Receipt
+from tallystick.runtime.mesh import Mesh
 
 
-def num_ranges(largest: int) -> int:
-    """Return R for sets of which the largest has so many pseudonyms."""
-    ranges = 1
-    while ranges * RANGE_ROWS < largest and ranges < MAX_RANGES:
-        ranges *= 2
-    return ranges
-
-
-def leading(keys: Table) -> NDArray[np.uint64]:
-    """Return the first eight bytes of each row, as numbers that compare like the bytes."""
-    words: NDArray[np.uint64] = np.ascontiguousarray(keys[:, :8]).view(">u8").astype(np.uint64)
-    return words.reshape(-1)
-
-
-def fault(keys_K16: Table, number: int, ranges: int) -> str | None:
-    """Say what is wrong with the pseudonyms of one range; None if nothing is.
-
-    Duplicates would count as matches and make up the minimum, and pseudonyms out of their range or
-    out of order would never be found.
-    """
-    if not len(keys_K16):
-        return None
-    high_K = leading(keys_K16)
-    width = (1 << 64) // ranges
-    if int(high_K[0]) < number * width or int(high_K[-1]) >= (number + 1) * width:
-        return "pseudonyms out of their range"
-    rising = high_K[1:] > high_K[:-1]
-    if not rising.all():
-        low_K = leading(keys_K16[:, 8:])
-        rising |= (high_K[1:] == high_K[:-1]) & (low_K[1:] > low_K[:-1])
-    return None if rising.all() else "pseudonyms out of order, or one twice"
-
-
-def common(tables: Sequence[Table]) -> list[Bits]:
-    """Find the rows that all tables have.
+class Matching:
+    """One matching: send pseudonyms range by range, and take in which of them match.
 
     Args:
-        tables: one for each party, uint8 [K_i, 16], each ascending and without duplicates.
-
-    Returns:
-        For each table, which of its rows all others have.
+        mesh: the session's links.
+        dealer: the dealer's name.
+        counts: how many pseudonyms this party has in each range; as many ranges at every party.
+        minimum: the smallest result that anybody may learn; the same at every party.
+        bits_to: names of those who learn which of their own pseudonyms match; likewise.
+        number_to: names of those who learn how many match; likewise.
+        party: this party's name.
     """
-    words = [(leading(table), leading(table[:, 8:])) for table in tables]
-    if any((high_K[1:] == high_K[:-1]).any() for high_K, _ in words):
-        return _common_slowly(tables)
-    (first_high_K, first_low_K), *others = words
-    everywhere_K = np.ones(len(first_high_K), dtype=np.bool_)
-    places: list[NDArray[np.intp]] = []
-    for high_K, low_K in others:
-        # With no word twice, the place of a word is the only one where its pseudonym can be.
-        place_K = np.searchsorted(high_K, first_high_K)
-        within_K = place_K < len(high_K)
-        place_K[~within_K] = 0
-        if len(high_K):
-            within_K &= (high_K[place_K] == first_high_K) & (low_K[place_K] == first_low_K)
-        everywhere_K &= within_K
-        places.append(place_K)
-    found = [everywhere_K]
-    for table, place_K in zip(tables[1:], places, strict=True):
-        bits_K = np.zeros(len(table), dtype=np.bool_)
-        bits_K[place_K[everywhere_K]] = True
-        found.append(bits_K)
-    return found
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        dealer: str,
+        *,
+        counts: Sequence[int],
+        minimum: int,
+        bits_to: Sequence[str],
+        number_to: Sequence[str],
+        party: str,
+    ) -> None:
+        self._mesh = mesh
+        self._dealer = dealer
+        self._counts = counts
+        self._learns_bits = party in bits_to
+        self.enough = False
+        """Whether at least the minimum match; known at the end."""
+        self.matched: int | None = None
+        """How many match; None at a party that does not learn it."""
+        request = {
+            "counts": list(counts),
+            "minimum": minimum,
+            "bits_to": list(bits_to),
+            "number_to": list(number_to),
+        }
+        mesh.post_message(dealer, {"match": request})
+
+    def run(self, tables: Iterable[intersection.Table]) -> Iterator[intersection.Bits]:
+        """Send the pseudonyms.
+
+        Args:
+            tables: uint8 [K, 16] for each range, ascending and without duplicates. The next is
+                asked for when the last is on its way.
+
+        Yields:
+            For each range which of its pseudonyms match, as soon as the dealer says so; nothing
+            where this party does not learn it, or where too few match.
+
+        Raises:
+            ProtocolViolation: the dealer's answer is of another form.
+        """
+        end = self._mesh.messages([self._dealer])[self._dealer]
+        expected: deque[tuple[int, np.ndarray, Receipt | None]] = deque()
+        for table, count in zip(tables, self._counts, strict=True):
+            assert len(table) == count
+            if self._learns_bits:
+                expected.append(self._expect(count))
+            if count:
+                self._mesh.post(self._dealer, np.ascontiguousarray(table).data.cast("B"))
+                self._mesh.wait()
+            while expected and (expected[0][2] is None or expected[0][2].done) and not end.done:
+                yield _unpacked(*expected.popleft())
+        self._mesh.wait([end])
+        self._take(end.message, end.ended)
+        if self.enough:
+            for count, packed, receipt in expected:
+                if receipt is not None and not receipt.done:
+                    raise self._violation()
+                yield _unpacked(count, packed, receipt)
+
+    def _expect(self, count: int) -> tuple[int, np.ndarray, Receipt | None]:
+        packed = np.empty((count + 7) // 8, dtype=np.uint8)
+        receipt = self._mesh.expect(self._dealer, packed.data) if count else None
+        return count, packed, receipt
+
+    def _take(self, message: Any, ended: bool) -> None:
+        match message:
+            case {"enough": bool(enough), "matched": None | int() as matched, **rest} if (
+                not rest and not ended and (matched is None or matched >= 0)
+            ):
+                self.enough, self.matched = enough, matched
+            case _:
+                raise self._violation()
+
+    def _violation(self) -> ProtocolViolation:
+        return ProtocolViolation(
+            f"the dealer {self._dealer!r} sent no proper answer to a matching; "
+            "check that it runs the same version of tallystick"
+        )
 
 
-def _common_slowly(tables: Sequence[Table]) -> list[Bits]:
-    """Do the same where two pseudonyms of a table begin alike, which happens next to never."""
-    columns = [
-        np.ascontiguousarray(table).view(f"V{PSEUDONYM_BYTES}").reshape(-1) for table in tables
-    ]
-    sets = [{row.tobytes() for row in column} for column in columns]
-    shared = set.intersection(*sets)
-    return [
-        np.fromiter((row.tobytes() in shared for row in column), dtype=np.bool_, count=len(column))
-        for column in columns
-    ]
+def _unpacked(count: int, packed: np.ndarray, receipt: Receipt | None) -> intersection.Bits:
+    return np.unpackbits(packed, count=count).astype(np.bool_)

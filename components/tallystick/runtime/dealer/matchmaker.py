@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.runtime.dealer import matching
+from tallystick.runtime.dealer import intersection
 from tallystick.runtime.errors import ProtocolViolation
 from tallystick.runtime.mesh import Mesh
 
@@ -59,9 +59,9 @@ def decode(content: Any, party: str, parties: Sequence[str]) -> MatchRequest:
             not rest
             and type(minimum) is int
             and minimum >= 0
-            and 0 < len(counts) <= matching.MAX_RANGES
+            and 0 < len(counts) <= intersection.MAX_RANGES
             and all(type(count) is int for count in counts)
-            and all(0 <= count <= matching.MAX_RANGE_ROWS for count in counts)
+            and all(0 <= count <= intersection.MAX_RANGE_ROWS for count in counts)
             and sum(counts) <= MAX_PSEUDONYMS
             and len(counts) & (len(counts) - 1) == 0
             and names(bits_to)
@@ -109,7 +109,7 @@ class Matchmaker:
         held: list[list[np.ndarray]] = []
         for number in range(len(request.counts)):
             tables = self._receive([each.counts[number] for each in requests], number, requests)
-            found = matching.common(tables)
+            found = intersection.common(tables)
             matched += int(found[0].sum())
             held.append([np.packbits(bits) for bits in found])
             if matched >= request.minimum:
@@ -123,9 +123,9 @@ class Matchmaker:
 
     def _receive(
         self, counts: Sequence[int], number: int, requests: Sequence[MatchRequest]
-    ) -> list[matching.Table]:
+    ) -> list[intersection.Table]:
         """Read one range of every party."""
-        shape = matching.PSEUDONYM_BYTES
+        shape = intersection.PSEUDONYM_BYTES
         tables = [np.empty((count, shape), dtype=np.uint8) for count in counts]
         self._mesh.wait(
             [
@@ -135,7 +135,7 @@ class Matchmaker:
             ]
         )
         for party, table in zip(self._parties, tables, strict=True):
-            fault = matching.fault(table, number, len(requests[0].counts))
+            fault = intersection.fault(table, number, len(requests[0].counts))
             if fault is not None:
                 raise ProtocolViolation(f"{party!r} sent {fault}")
         return tables
