@@ -80,8 +80,9 @@ def show(location: str, job_file: Path | None, reading: str | None, console: Con
         console.print(f"and {len(found.columns) - MOST_COLUMNS:,} columns more")
     if (better := found.better(given.get("reading", {}))) != given.get("reading", {}):
         console.print(
-            "\nSome columns of text look like numbers or dates. With this the table is read as "
-            "such; look whether it is meant so:"
+            "\nSome columns look like something else than what they were read as: numbers, dates, "
+            "or codes with leading zeros. With this the table is read so; look whether it is meant "
+            "so:"
         )
         line = f"reading: {inspection.flow(better)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -125,6 +125,39 @@ def test_it_says_what_would_help_to_read_a_table_better(tmp_path: Path) -> None:
     assert Job.load(job).arguments("me")["reading"] == yaml.safe_load(better)
 
 
+def test_it_leaves_alone_what_is_declared_and_what_a_decimal_comma_would_break(
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "guest.csv"
+    lines = [f"G{n};{10000 + n};{n}.5;{n},25" for n in range(60)]
+    table.write_text("id;postcode;income;rate\n{}\n".format("\n".join(lines)))
+    output = inspected(str(table), "--reading", "{types: {postcode: category}}")
+    assert "\nreading:" not in output
+    assert line(output, "income").startswith("income double number")
+    assert yaml.safe_load(output[output.index("session:") :])["parties"]["me"]["reading"] == {
+        "types": {"postcode": "category"}
+    }
+
+
+def test_it_sees_numbers_behind_a_dirty_cell_and_codes_behind_numbers(tmp_path: Path) -> None:
+    table = tmp_path / "guest.csv"
+    lines = [f"G{n};0{n:04};{n * 7 + 1000}.5;{n % 4}" for n in range(1200)] + ["G-;01;n/a?;4+"]
+    table.write_text("id;postcode;income;children\n{}\n".format("\n".join(lines)))
+    output = inspected(str(table))
+    assert "n/a?" not in output
+    assert "looks like numbers, and was read as text" in line(output, "income")
+    (better,) = re.findall(r"^reading: (.*)$", output, re.MULTILINE)
+    assert yaml.safe_load(better) == {"types": {"income": "number", "postcode": "category"}}
+    refused = CliRunner().invoke(app, ["inspect", str(table), "--reading", better])
+    assert refused.exit_code == 3
+    assert "name what stands for no value in reading.missing" in " ".join(refused.output.split())
+    again = inspected(
+        str(table), "--reading", better.replace("{types", '{missing: ["n/a?"], types')
+    )
+    assert line(again, "income").startswith("income double number 0.1%")
+    assert line(again, "postcode").startswith("postcode string category")
+
+
 def test_it_shows_images_and_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=np.zeros((5, 4, 6)), labels=[0, 1, 2, 0, 1])
     output = inspected(str(tmp_path / "x.npz"))

@@ -244,6 +244,30 @@ def test_a_column_that_teaches_nothing_is_left_out_with_a_note(column: pa.Array,
     assert found.notes[0].startswith(note)
 
 
+NUMBERS = [f"{n}" for n in range(1000, 1100)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([*NUMBERS, "4711?"], "correct the values that are none (1 of 101), or name what"),
+        ([n.replace("0", ",", 1) for n in NUMBERS], 'declare reading: {decimal: ","} if the'),
+        ([f"{n}.5" for n in NUMBERS], "declare reading: {types: {x: number}}, and no decimal"),
+        ([f"{n}.5" for n in NUMBERS] + ["4,711"], "write all of them with a point, or all with"),
+        (["a"] * 40 + [f"4711 {n}" for n in range(100)], "71% of the training rows share"),
+        ([*NUMBERS[:30], *NUMBERS[:30], ""], ""),
+        (["0", "1", "2", "3+"] * 9, ""),
+        ([f"{n}a" for n in NUMBERS[:30]] * 9, ""),
+    ],
+)
+def test_an_owner_hears_of_a_column_that_its_texts_destroy(texts: list[str], said: str) -> None:
+    column = pa.chunked_array([pa.array(texts)])
+    notes = fitting.fit("x", column, CategoryRule(), np.arange(len(texts))).notes
+    assert bool(notes) == bool(said)
+    assert said in "".join(notes)
+    assert "4711" not in "".join(notes)
+
+
 def test_names_of_features_hold_no_value() -> None:
     names = fitted(a_table(), {}).features
     assert "region#1" in names

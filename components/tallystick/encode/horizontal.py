@@ -100,8 +100,10 @@ def fit(session: Session, columns: Columns, train_rows: NDArray[np.int64], total
         if not kind:
             _left_out(name, "has no values")
         elif isinstance(rule, CategoryRule):
-            counted = _counts(preparation.as_categories(columns.spool.column(name)), train_rows)
-            categories.append(_Category(name, rule, counted))
+            texts = preparation.as_categories(columns.spool.column(name))
+            for note in fitting.doubts(name, texts, rule):
+                events.emit("warning", message=note)
+            categories.append(_Category(name, rule, _counts(texts, train_rows)))
         else:
             numbers += _numbers(name, rule, values)
     for one in _fit_numbers(session, numbers, values, total):

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from tallystick.runtime.errors import DataError
 from tallystick.tables import preparation
+from tallystick.tables.appearance import Numbers
 from tallystick.tables.preparation import Number, OneHot, Ordinal, Preparation, Transform
 from tallystick.tables.rules import CategoryRule, DateRule, NumberRule, Rule
 
+_MOST_TOGETHER = 0.5
+"""Where more of the training rows share the feature of rare categories, the owner is told."""
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
@@ -30,7 +33,7 @@ class Fitted:
 
     transforms: tuple[Transform, ...] = ()
     notes: tuple[str, ...] = ()
-    """What its owner should know: that it was left out, and why."""
+    """What its owner should know: that it was left out, or hardly tells rows apart, and why."""
 
 
 def kind_of(name: str, kind: pa.DataType) -> str:
@@ -223,7 +226,11 @@ def _category(name: str, column: pa.ChunkedArray, rule: CategoryRule, train_rows
         return Fitted((Ordinal(column=name, order=rule.order),))
     counted = pc.value_counts(texts.take(pa.array(train_rows)))
     counts = {str(entry["values"]): int(entry["counts"].as_py()) for entry in counted}
-    return settled(name, counts, len(train_rows), rule)
+    fitted = settled(name, counts, len(train_rows), rule)
+    doubt = doubts(name, texts, rule)
+    # That its texts share a feature follows from what the doubt says.
+    kept = () if doubt and fitted.transforms else fitted.notes
+    return dataclasses.replace(fitted, notes=kept + doubt)
 
 
 def settled(name: str, counts: dict[str, int], rows: int, rule: CategoryRule) -> Fitted:
@@ -250,4 +257,23 @@ def settled(name: str, counts: dict[str, int], rows: int, rule: CategoryRule) ->
     if len(transform.features) < 2:
         why = "is constant" if kept else f"has no value that {rule.rare:.0%} of the rows share"
         return Fitted(notes=(f"column {name!r} {why} and is left out",))
-    return Fitted((transform,))
+    together = count_K[rare_K].sum() / rows
+    if together <= _MOST_TOGETHER:
+        return Fitted((transform,))
+    note = (
+        f"column {name!r} has so many different texts that {together:.0%} of the training rows "
+        f"share the one feature {transform.features[-1]}; map it to fewer, lower rare or raise "
+        "most, or drop it"
+    )
+    return Fitted((transform,), (note,))
+
+
+def doubts(name: str, texts: pa.ChunkedArray, rule: CategoryRule) -> tuple[str, ...]:
+    """Say of a column of categories that it looks like numbers, and what to do; no value of it."""
+    numbers = None if rule.order else Numbers.among(texts)
+    if numbers is None or not numbers.misread:
+        return ()
+    return (
+        f"column {name!r} looks like numbers, and was read as text, which makes categories of "
+        f"them: {numbers.remedy(name)}",
+    )

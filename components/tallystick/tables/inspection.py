@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tallystick.runtime.errors import DataError
-from tallystick.tables import fitting, preparation
+from tallystick.tables import appearance, fitting, preparation
 from tallystick.tables.dialect import Dialect
 from tallystick.tables.preparation import Number, OneHot
 from tallystick.tables.rules import Rules
@@ -26,17 +26,6 @@ from tallystick.tables.streaming import Source
 
 FEW_CLASSES = 20
 """A column of at most so many different values may be a label of classes."""
-SAMPLED_ROWS = 1000
-"""So many values of a column of text are looked at."""
-_COMMA_NUMBER = r"^[+-]?[0-9]+(,[0-9]+)?$"
-_DATE_FORMS = {
-    "%d.%m.%Y": r"^[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4}$",
-    "%d/%m/%Y": r"^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$",
-    "%m/%d/%Y": r"^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$",
-    "%d-%m-%Y": r"^[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}$",
-    "%Y/%m/%d": r"^[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}$",
-}
-"""Dates beside ISO 8601, which are known anyway; where two forms fit all values, the first."""
 _LABELS = ("y", "label", "target", "class", "outcome", "default", "churn")
 
 
@@ -55,7 +44,7 @@ class Column:
     """What the rules do to it, or why they leave it out."""
     features: int
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """What its owner might declare, for it looks like something else than text."""
+    """What its owner might declare, for it looks like something else than it was read as."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,10 +127,12 @@ def inspect(
     spool = Spool.fill(source, folder)
     names = spool.schema.names
     chosen = set(rules.chosen([name for name in names if name not in id_columns]))
+    hints = _hints(spool, location, id_columns, dialect)
     columns: list[Column] = []
     ids = list(id_columns)
     for name in names:
         column = _column(spool, name, rules, taken=name not in chosen)
+        column = replace(column, reading=hints.get(name, {}))
         if not id_columns and _names_rows(column, spool.rows) and not ids:
             ids.append(name)
         if name in ids:
@@ -178,10 +169,8 @@ def _column(spool: Spool, name: str, rules: Rules, *, taken: bool) -> Column:
             rule = rules.of(name, kind or "number")
             fitted = fitting.fit(name, column, rule, np.arange(spool.rows))
             features = sum(len(transform.features) for transform in fitted.transforms)
-            becomes = (
-                "; ".join(_told(transform, missing) for transform in fitted.transforms)
-                or "; ".join(fitted.notes).partition("' ")[2]
-            )
+            told = [_told(transform, missing) for transform in fitted.transforms]
+            becomes = "; ".join([*told, *(note.partition("' ")[2] for note in fitted.notes)])
     except DataError as error:
         becomes = f"is refused: {error}"
         kind = ""
@@ -197,24 +186,31 @@ def _column(spool: Spool, name: str, rules: Rules, *, taken: bool) -> Column:
         different=different,
         becomes=becomes,
         features=features,
-        reading=_looks_like(name, column) if kind == "category" else {},
     )
 
 
-def _looks_like(name: str, column: pa.ChunkedArray) -> dict[str, Any]:
-    """Return what to declare of a column of text that holds numbers or dates in another form."""
-    texts = column.cast(pa.string()).combine_chunks()
-    texts = texts.filter(pc.not_equal(pc.fill_null(texts, ""), "")).slice(0, SAMPLED_ROWS)
-    if not len(texts):
-        return {}
-    if pc.all(pc.match_substring_regex(texts, _COMMA_NUMBER)).as_py():
-        return {"decimal": ","}
-    for form, pattern in _DATE_FORMS.items():
-        if not pc.all(pc.match_substring_regex(texts, pattern)).as_py():
-            continue
-        if not pc.strptime(texts, format=form, unit="s", error_is_null=True).null_count:
-            return {"types": {name: f"date:{form}"}}
-    return {}
+def _hints(
+    spool: Spool, location: str, id_columns: Sequence[str], dialect: Dialect
+) -> dict[str, dict[str, Any]]:
+    """Return what might be declared of each column that nothing is declared of."""
+    fields = [
+        field
+        for field in spool.schema
+        if field.name not in dialect.types and field.name not in id_columns
+    ]
+    # With decimal commas, numbers with a point would be text.
+    comma = not any(pa.types.is_floating(field.type) for field in fields)
+    texts = [
+        f.name for f in fields if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)
+    ]
+    whole = [field.name for field in fields if pa.types.is_integer(field.type)]
+    return {
+        **{name: appearance.hint(name, spool.column(name), comma=comma) for name in texts},
+        **{
+            name: {"types": {name: "category"}}
+            for name in appearance.codes(location, id_columns, dialect, whole)
+        },
+    }
 
 
 def _names_rows(column: Column, rows: int) -> bool:
