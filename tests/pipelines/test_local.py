@@ -74,6 +74,17 @@ def test_a_run_ends_with_everybodys_results(tmp_path: Path, stand_in_package: Pa
     assert not [*out.glob("*/.tmp")]
 
 
+def test_a_failed_run_leaves_the_good_one_before_it(tmp_path: Path, stand_in_package: Path) -> None:
+    run(tmp_path, stand_in_package, "good", "good")
+    kept = tmp_path / "out" / ".previous"
+    assert not kept.exists()
+    run(tmp_path, stand_in_package, "fails", "hears")
+    assert (kept / "alice" / "model" / "coefficients.json").exists()
+    assert not (tmp_path / "out" / "alice" / "model").exists()
+    run(tmp_path, stand_in_package, "good", "good")
+    assert not kept.exists()
+
+
 def test_siblings_run_in_one_order_at_every_party(tmp_path: Path, stand_in_package: Path) -> None:
     run(tmp_path, stand_in_package, "good", "good")
     for party in ("alice", "bob"):

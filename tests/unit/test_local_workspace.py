@@ -1,6 +1,8 @@
 """The folder of a run: what it takes over, and what it never touches."""
 
+import json
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,23 @@ def addresses(*members: str) -> dict[str, str]:
     return {name: f"127.0.0.1:{20_000 + number}" for number, name in enumerate(members)}
 
 
+def begun(folder: Path, *members: str, used: Iterable[tuple[str, str, Path]] = ()) -> Workspace:
+    workspace = Workspace(folder, members or MEMBERS)
+    workspace.begin(used)
+    return workspace
+
+
+def finish(workspace: Workspace, status: str) -> None:
+    """Leave what a run leaves."""
+    for name in ("alice", "bob"):
+        (workspace.of(name) / "trained").mkdir()
+        (workspace.of(name) / "trained" / "model.json").write_text(status)
+    workspace.summary.write_text(json.dumps({"status": status}))
+    workspace.close()
+
+
 def test_a_new_folder_gets_a_place_for_each_member(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "new" / "out", MEMBERS)
+    workspace = begun(tmp_path / "new" / "out")
     workspace.found_consortium(("alice", "bob"), "notary", addresses(*MEMBERS))
     loaded = Consortium.load(workspace.consortium)
     assert loaded.names == ("alice", "bob")
@@ -35,7 +52,7 @@ def test_a_folder_with_other_files_is_refused_untouched(tmp_path: Path) -> None:
 
 
 def test_an_earlier_run_is_replaced_and_nothing_else(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path, ("alice", "carol", "notary"))
+    workspace = begun(tmp_path, "alice", "carol", "notary")
     workspace.found_consortium(("alice", "carol"), "notary", addresses("alice", "carol", "notary"))
     (tmp_path / "alice" / "model").mkdir()
     (tmp_path / "alice" / "metrics.json").write_text("{}")
@@ -44,12 +61,45 @@ def test_an_earlier_run_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     workspace.summary.write_text("{}")
     workspace.close()
 
-    Workspace(tmp_path, MEMBERS).close()
+    begun(tmp_path).close()
     assert (tmp_path / "alice" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "table.csv").read_text() == "mine"
     assert not (tmp_path / "carol").exists()
     for gone in ("alice/model", "alice/metrics.json", "summary.json", ".consortium"):
         assert not (tmp_path / gone).exists()
+
+
+@pytest.mark.parametrize(
+    "inside", ["alice/trained", "alice/pipeline/kept", "bob/aligned.parquet", ".previous/bob"]
+)
+def test_what_a_run_reads_is_not_cleared_away_for_it(tmp_path: Path, inside: str) -> None:
+    out = tmp_path / "out"
+    finish(begun(out), "succeeded")
+    (tmp_path / "link").symlink_to(out)
+    for path in (out / inside, tmp_path / "link" / inside):
+        workspace = Workspace(out, MEMBERS)
+        with pytest.raises(ConfigError, match=f"alice: trained is {path}, .* with --out"):
+            workspace.begin([("alice", "trained", path)])
+        workspace.close()
+    assert (out / "alice" / "trained" / "model.json").exists()
+    assert (out / "summary.json").exists()
+    # What is beside the results may be read.
+    begun(out, used=[("alice", "data", out / "alice.csv")]).close()
+
+
+def test_good_results_are_there_until_others_are(tmp_path: Path) -> None:
+    finish(begun(tmp_path), "succeeded")
+    for _ in range(2):
+        workspace = begun(tmp_path)
+        assert not workspace.summary.exists()
+        assert not (tmp_path / "alice" / "trained").exists()
+        finish(workspace, "failed")
+        model = workspace.previous / "bob" / "trained" / "model.json"
+        assert model.read_text() == "succeeded"
+    workspace = begun(tmp_path)
+    workspace.forget_previous()
+    finish(workspace, "succeeded")
+    assert not workspace.previous.exists()
 
 
 def test_a_marker_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
@@ -58,7 +108,7 @@ def test_a_marker_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / ".tallystick").write_text("../outside\n..\n")
-    Workspace(out, MEMBERS).close()
+    begun(out).close()
     assert (outside / "model").exists()
 
 
@@ -67,9 +117,9 @@ def test_a_linked_folder_is_not_followed(tmp_path: Path) -> None:
     target.mkdir()
     (target / "precious").write_text("mine")
     out = tmp_path / "out"
-    Workspace(out, MEMBERS).close()
+    begun(out).close()
     (out / "alice" / "model").symlink_to(target)
-    Workspace(out, MEMBERS).close()
+    begun(out).close()
     assert (target / "precious").exists()
     assert not (out / "alice" / "model").exists()
 

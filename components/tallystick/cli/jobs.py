@@ -58,7 +58,8 @@ def run(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where results go: a new folder, or that of an earlier run, which is replaced. "
+            help="Where results go: a new folder, or that of an earlier run, whose results are "
+            "replaced once this run has succeeded. "
             "By default runs/SESSION beside the job file.",
             show_default=False,
         ),

@@ -39,9 +39,13 @@ def show(metrics: Mapping[str, float], console: Console) -> None:
 
 def guide(summary: "Summary", party: str, console: Console) -> None:
     """Say where to look next, at a party's results."""
+    from tallystick.local.workspace import PREVIOUS
+
     folder = summary.folder
     if summary.error:
         complain(f"The run failed. What each party did: {folder}/*/logs")
+        if (folder / PREVIOUS).exists():
+            complain(f"What the run before left is kept until one succeeds: {folder / PREVIOUS}")
         return
     mlflow = shutil.which("mlflow") or str(Path(sys.executable).parent / "mlflow")
     runs = folder / party / "mlflow.db"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tallystick.job import Job
+from tallystick.job import Job, paths
 from tallystick.local.display import Display
 from tallystick.local.failures import Failure, died, root_cause
 from tallystick.local.processes import Line, Process, environment, stop
@@ -41,7 +41,8 @@ def run(
 
     Args:
         job: the checked job.
-        out: the folder for the results; a new or empty one, or that of an earlier run.
+        out: the folder for the results; a new or empty one, or that of an earlier run, whose
+            results are moved aside until this one has succeeded.
         console: where progress is shown; standard output by default.
         containers: whether each step is a container instead of a process.
         retries: how often a step that was killed, or that lost a peer, is started anew.
@@ -50,12 +51,18 @@ def run(
         How it went. A failed run returns too, with its error.
 
     Raises:
-        ConfigError: ``out``, or the container engine, cannot be used. Nothing was started.
+        ConfigError: ``out``, or the container engine, cannot be used, or what the job reads is of
+            the results that it would replace. Nothing was started or removed.
     """
     workspace = Workspace(out, (*job.parties, job.dealer))
     try:
         kind = Containers if containers else Processes
         runner = kind(job, workspace, retries)
+        workspace.begin(
+            (party, name, path)
+            for party in job.parties
+            for name, path in paths(job.arguments(party))
+        )
         addresses = runner.addresses((*job.parties, job.dealer))
         workspace.found_consortium(job.parties, job.dealer, addresses)
         record = Record([*job.parties], job.package.steps, retrying=retries > 0)
@@ -67,7 +74,10 @@ def run(
             error = _Supervisor(
                 job, workspace, record, display, runner, retries, interrupted
             ).watch()
-        return publish(job, record, workspace, error)
+        summary = publish(job, record, workspace, error)
+        if error is None:
+            workspace.forget_previous()
+        return summary
     finally:
         workspace.close()
 
