@@ -198,7 +198,10 @@ def _parameters(
     if taken := SUPERVISED & parameters.keys():
         raise ConfigError(f"{path}: {where}: {names(taken)} is set by tallystick run; leave it out")
     package.check(f"{path}: {where}", parameters)
-    return {name: placed(folder, name, entry, PATHS) for name, entry in parameters.items()}
+    return {
+        name: placed(folder, name, package.typed(name, entry), PATHS)
+        for name, entry in parameters.items()
+    }
 
 
 def placed(folder: Path, name: str, entry: JSON, paths: Set[str]) -> JSON:

@@ -4,6 +4,7 @@ Checking a job against the package costs milliseconds this way; importing KFP co
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ import yaml
 from tallystick.runtime.configuration import JSON
 from tallystick.runtime.errors import ConfigError
 
+DOUBLE = "NUMBER_DOUBLE"
 # KFP's parameter types: how a message names them, and the Python types of their YAML values.
 KINDS: Mapping[str, tuple[str, tuple[type, ...]]] = {
     "STRING": ("text", (str,)),
     "NUMBER_INTEGER": ("a whole number", (int,)),
-    "NUMBER_DOUBLE": ("a number", (int, float)),
+    DOUBLE: ("a number", (int, float)),
     "BOOLEAN": ("true or false", (bool,)),
     "LIST": ("a list", (list,)),
     "STRUCT": ("a mapping", (dict,)),
@@ -159,7 +161,13 @@ class Package:
             wanted, types = KINDS.get(self.inputs[name], ("", (object,)))
             # In Python a bool is an int; in a job file `epochs: true` is a slip.
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-                raise ConfigError(f"{where}.{name} must be {wanted}, not {kind(value)}")
+                raise ConfigError(
+                    f"{where}.{name} must be {wanted}, not {kind(value)}{_as_number(value, types)}"
+                )
+
+    def typed(self, name: str, value: JSON) -> JSON:
+        """Return a checked value as KFP wants it, which takes no whole number for another one."""
+        return float(value) if self.inputs[name] == DOUBLE else value  # type: ignore[arg-type]
 
 
 def _task(spec: Mapping[str, Any], task: Mapping[str, Any]) -> Task:
@@ -179,6 +187,21 @@ def _task(spec: Mapping[str, Any], task: Mapping[str, Any]) -> Task:
         },
         artifacts=frozenset({*given.get("artifacts", {}), *made}),
     )
+
+
+def _as_number(value: object, types: tuple[type, ...]) -> str:
+    """Say how a number is written that YAML took for text, as it takes 1e-3; else nothing."""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return ""
+    if not math.isfinite(number) or float not in types:
+        return ""
+    # YAML wants a point and a sign in it: 1.0e-05.
+    text = repr(number)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    return f"; write {text}, without quotes"
 
 
 def kind(value: object) -> str:

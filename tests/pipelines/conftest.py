@@ -7,7 +7,7 @@ from kfp import compiler, dsl
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def psi(party: str, session: str, data: str, consortium: str, identity: str) -> int:
+def psi(party: str, session: str, data: str, rate: float, consortium: str, identity: str) -> int:
     """Behave as ``data`` says: well, or in one of many bad ways."""
     import json
     import os
@@ -69,12 +69,20 @@ def stand_in(
     party: str,
     session: str,
     data: str,
+    rate: float = 0.5,
     export_to: list[str] = [],  # noqa: B006
     consortium: str = "",
     identity: str = "",
 ) -> None:
     """Run the stand-in steps."""
-    found = psi(party=party, session=session, data=data, consortium=consortium, identity=identity)
+    found = psi(
+        party=party,
+        session=session,
+        data=data,
+        rate=rate,
+        consortium=consortium,
+        identity=identity,
+    )
     rows = found.set_retry(4, backoff_duration="3600s").output
     evaluate(rows=rows)
     export(rows=rows)

@@ -23,7 +23,7 @@ def write_job(folder: Path, package: Path, alice: str, bob: str) -> Path:
     path.write_text(
         f"session: test-1\npipeline: {package}\ndealer: notary\n"
         f"parties:\n  alice: {{data: {alice}}}\n  bob: {{data: {bob}}}\n"
-        "params: {export_to: [alice]}\n"
+        "params: {export_to: [alice], rate: 1}\n"
     )
     return path
 

@@ -67,6 +67,13 @@ def test_a_models_file_and_a_checkpoints_folder_are_relative_to_the_job_too(
         assert loaded.params[name] == value.format(folder=tmp_path)
 
 
+def test_a_whole_number_is_a_number_to_kubeflow_too(tmp_path: Path) -> None:
+    parties = {"alice": {"data": "a", "clip_norm": 1}, "bob": {"data": "b"}}
+    loaded = load(tmp_path, job(parties=parties, params={**PARAMS, "l2": 0, "epochs": 3}))
+    found = [loaded.arguments("alice")[name] for name in ("clip_norm", "l2", "epochs")]
+    assert repr(found) == "[1.0, 0.0, 3]"
+
+
 def test_a_partys_own_parameter_comes_before_the_common_one(tmp_path: Path) -> None:
     parties = {"alice": {"data": "a", "join_timeout_s": 9}, "bob": {"data": "b"}}
     loaded = load(tmp_path, job(parties=parties))
@@ -119,6 +126,15 @@ TWO = {"alice": {"data": "a"}, "bob": {"data": "b"}}
             {"params": {**PARAMS, "epochs": 1.5}},
             "params.epochs must be a whole number, not a number",
         ),
+        (
+            {"params": {**PARAMS, "learning_rate": "1e-3"}},
+            "learning_rate must be a number, not text; write 0.001, without quotes",
+        ),
+        (
+            {"params": {**PARAMS, "l2": "1e-5"}},
+            "l2 must be a number, not text; write 1.0e-05, without quotes",
+        ),
+        ({"params": {**PARAMS, "l2": "nan"}}, "l2 must be a number, not text"),
         ({"params": {**PARAMS, "id_columns": "id"}}, "params.id_columns must be a list, not text"),
         (
             {"params": {**PARAMS, "standardise": 1}},
